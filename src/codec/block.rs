@@ -1,0 +1,176 @@
+//! Typed runs of decoded values.
+
+use crate::tgm::DType;
+use half::{bf16, f16};
+
+/// Consecutive decoded elements of one object, in native order.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub enum Block<'a> {
+    Float16(&'a [f16]),
+    BFloat16(&'a [bf16]),
+    Float32(&'a [f32]),
+    Float64(&'a [f64]),
+    Int8(&'a [i8]),
+    Int16(&'a [i16]),
+    Int32(&'a [i32]),
+    Int64(&'a [i64]),
+    UInt8(&'a [u8]),
+    UInt16(&'a [u16]),
+    UInt32(&'a [u32]),
+    UInt64(&'a [u64]),
+    /// A bitmask, one byte an element: 0 or 1.
+    Bitmask(&'a [u8]),
+}
+
+/// Owned values of one dtype.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+pub enum Values {
+    Float16(Vec<f16>),
+    BFloat16(Vec<bf16>),
+    Float32(Vec<f32>),
+    Float64(Vec<f64>),
+    Int8(Vec<i8>),
+    Int16(Vec<i16>),
+    Int32(Vec<i32>),
+    Int64(Vec<i64>),
+    UInt8(Vec<u8>),
+    UInt16(Vec<u16>),
+    UInt32(Vec<u32>),
+    UInt64(Vec<u64>),
+    /// A bitmask, one byte an element: 0 or 1.
+    Bitmask(Vec<u8>),
+}
+
+/// Runs the same expression for whichever slice or vector a [`Block`] or [`Values`] holds.
+///
+/// ```
+/// use millibar::{codec::Block, each_dtype};
+/// let block = Block::Int16(&[1, 2, 3]);
+/// assert_eq!(each_dtype!(Block, block, values => values.len()), 3);
+/// ```
+#[macro_export]
+macro_rules! each_dtype {
+    ($enum:ident, $it:expr, $values:ident => $body:expr) => {
+        match $it {
+            $enum::Float16($values) => $body,
+            $enum::BFloat16($values) => $body,
+            $enum::Float32($values) => $body,
+            $enum::Float64($values) => $body,
+            $enum::Int8($values) => $body,
+            $enum::Int16($values) => $body,
+            $enum::Int32($values) => $body,
+            $enum::Int64($values) => $body,
+            $enum::UInt8($values) => $body,
+            $enum::UInt16($values) => $body,
+            $enum::UInt32($values) => $body,
+            $enum::UInt64($values) => $body,
+            $enum::Bitmask($values) => $body,
+        }
+    };
+}
+
+impl<'a> Block<'a> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        each_dtype!(Block, self, values => values.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Elements `start..end` of this block.
+    pub fn slice(&self, start: usize, end: usize) -> Block<'a> {
+        match *self {
+            Block::Float16(v) => Block::Float16(&v[start..end]),
+            Block::BFloat16(v) => Block::BFloat16(&v[start..end]),
+            Block::Float32(v) => Block::Float32(&v[start..end]),
+            Block::Float64(v) => Block::Float64(&v[start..end]),
+            Block::Int8(v) => Block::Int8(&v[start..end]),
+            Block::Int16(v) => Block::Int16(&v[start..end]),
+            Block::Int32(v) => Block::Int32(&v[start..end]),
+            Block::Int64(v) => Block::Int64(&v[start..end]),
+            Block::UInt8(v) => Block::UInt8(&v[start..end]),
+            Block::UInt16(v) => Block::UInt16(&v[start..end]),
+            Block::UInt32(v) => Block::UInt32(&v[start..end]),
+            Block::UInt64(v) => Block::UInt64(&v[start..end]),
+            Block::Bitmask(v) => Block::Bitmask(&v[start..end]),
+        }
+    }
+}
+
+impl Values {
+    /// No values, room for `capacity`. `None` for complex dtypes, which aren't read yet.
+    pub fn with_capacity(dtype: DType, capacity: usize) -> Option<Self> {
+        Some(match dtype {
+            DType::Float16 => Self::Float16(Vec::with_capacity(capacity)),
+            DType::BFloat16 => Self::BFloat16(Vec::with_capacity(capacity)),
+            DType::Float32 => Self::Float32(Vec::with_capacity(capacity)),
+            DType::Float64 => Self::Float64(Vec::with_capacity(capacity)),
+            DType::Int8 => Self::Int8(Vec::with_capacity(capacity)),
+            DType::Int16 => Self::Int16(Vec::with_capacity(capacity)),
+            DType::Int32 => Self::Int32(Vec::with_capacity(capacity)),
+            DType::Int64 => Self::Int64(Vec::with_capacity(capacity)),
+            DType::UInt8 => Self::UInt8(Vec::with_capacity(capacity)),
+            DType::UInt16 => Self::UInt16(Vec::with_capacity(capacity)),
+            DType::UInt32 => Self::UInt32(Vec::with_capacity(capacity)),
+            DType::UInt64 => Self::UInt64(Vec::with_capacity(capacity)),
+            DType::Bitmask => Self::Bitmask(Vec::with_capacity(capacity)),
+            DType::Complex64 | DType::Complex128 => return None,
+        })
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        each_dtype!(Values, self, values => values.len())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// All of it as a block.
+    pub fn as_block(&self) -> Block<'_> {
+        match self {
+            Self::Float16(v) => Block::Float16(v),
+            Self::BFloat16(v) => Block::BFloat16(v),
+            Self::Float32(v) => Block::Float32(v),
+            Self::Float64(v) => Block::Float64(v),
+            Self::Int8(v) => Block::Int8(v),
+            Self::Int16(v) => Block::Int16(v),
+            Self::Int32(v) => Block::Int32(v),
+            Self::Int64(v) => Block::Int64(v),
+            Self::UInt8(v) => Block::UInt8(v),
+            Self::UInt16(v) => Block::UInt16(v),
+            Self::UInt32(v) => Block::UInt32(v),
+            Self::UInt64(v) => Block::UInt64(v),
+            Self::Bitmask(v) => Block::Bitmask(v),
+        }
+    }
+
+    /// Appends a block of the same dtype; `false` (and nothing appended) if it is of another.
+    #[must_use]
+    pub fn extend(&mut self, block: Block<'_>) -> bool {
+        match (self, block) {
+            (Self::Float16(v), Block::Float16(b)) => v.extend_from_slice(b),
+            (Self::BFloat16(v), Block::BFloat16(b)) => v.extend_from_slice(b),
+            (Self::Float32(v), Block::Float32(b)) => v.extend_from_slice(b),
+            (Self::Float64(v), Block::Float64(b)) => v.extend_from_slice(b),
+            (Self::Int8(v), Block::Int8(b)) => v.extend_from_slice(b),
+            (Self::Int16(v), Block::Int16(b)) => v.extend_from_slice(b),
+            (Self::Int32(v), Block::Int32(b)) => v.extend_from_slice(b),
+            (Self::Int64(v), Block::Int64(b)) => v.extend_from_slice(b),
+            (Self::UInt8(v), Block::UInt8(b)) => v.extend_from_slice(b),
+            (Self::UInt16(v), Block::UInt16(b)) => v.extend_from_slice(b),
+            (Self::UInt32(v), Block::UInt32(b)) => v.extend_from_slice(b),
+            (Self::UInt64(v), Block::UInt64(b)) => v.extend_from_slice(b),
+            (Self::Bitmask(v), Block::Bitmask(b)) => v.extend_from_slice(b),
+            _ => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,1 @@
+//! Grid kernels and the states of aggregates.
