@@ -1,0 +1,50 @@
+# make demo   builds Millibar and shows it at work, in the shell and over Arrow Flight
+# make test   runs all tests
+# make bench  measures against the peers (see docs/performance.md)
+#
+# Each does its own set-up: scripts/setup finds or installs what is missing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Cargo's output; keep it outside the clone to share it between clones.
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+# Private Python environment: cmake where the system's is too old, pyarrow for the demo, the reference for tests.
+export MILLIBAR_VENV ?= $(CURDIR)/.venv
+export PATH := $(MILLIBAR_VENV)/bin:$(PATH)
+export MILLIBAR := $(CARGO_TARGET_DIR)/release/millibar
+
+.PHONY: demo build test test-rust test-python lint bench setup clean
+
+demo: build
+	@scripts/setup pyarrow
+	@scripts/demo
+
+build: setup
+	@cargo build --release --locked
+
+setup:
+	@scripts/setup
+
+test: setup lint test-rust test-python
+
+lint:
+	@scripts/check-layers
+	@cargo fmt --check
+	@cargo clippy --release --locked --all-targets -- -D warnings
+
+test-rust: setup
+	@scripts/test-rust
+
+test-python: build
+	@scripts/setup test
+	@python -m pytest -q tests/python
+
+bench: build
+	@scripts/setup bench
+	@python benches/peers.py
+
+clean:
+	@cargo clean
+	@rm -rf "$(MILLIBAR_VENV)"
