@@ -6,6 +6,7 @@
 //! A [`File`] owns the list of its messages; nothing of a payload is read or decoded here.
 
 mod dtype;
+pub mod params;
 mod types;
 
 pub use dtype::{ByteOrder, DType};
