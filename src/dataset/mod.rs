@@ -6,5 +6,6 @@
 //! Opening reads framing, metadata and coordinate objects only; no other payload is decoded.
 
 mod model;
+pub mod read;
 
 pub use model::{Chunk, Dataset, Dim, GridTable, Variable};

@@ -1,1 +1,36 @@
-//! engine
+//! DataFusion: table providers, scans, pushdown rules, functions, DDL.
+//!
+//! ```text
+//! session   a SessionContext with all of the below
+//! config    SET millibar.x = ...
+//! ddl, url  CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM, FROM 'path.tgm'
+//! provider  TensorTable: schema, and which filters the scan decides
+//! filter    predicates on dims, evaluated on the coords, become a selection
+//! scan      TensorScanExec: rows in the grid's C order
+//! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
+//! functions std, and sum of integers without overflow
+//! metrics   what EXPLAIN ANALYZE shows
+//! ```
+//! A predicate over dims alone never meets a cell: it is evaluated on the labels, with DataFusion's own
+//! expressions, and is then exact. Everything else stays above the scan.
+
+pub mod aggregate;
+pub mod config;
+pub mod metrics;
+pub mod provider;
+pub mod scan;
+pub mod session;
+
+mod filter;
+
+pub use config::MillibarConfig;
+pub use provider::TensorTable;
+pub use scan::TensorScanExec;
+pub use session::{register, session_context};
+
+use datafusion::common::DataFusionError;
+
+/// Lifts an error of the layers below; [`crate::Error`] is found again by downcasting the root.
+pub fn external(error: crate::Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}

@@ -1,0 +1,76 @@
+//! What a scan or a grid aggregate did, as `EXPLAIN ANALYZE` shows it.
+
+use crate::dataset::read::ReadStats;
+use datafusion::physical_plan::metrics::{
+    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricCategory, Time,
+};
+use std::time::Duration;
+
+/// Counters of one partition. Registered once a partition: each registration adds counters to the node.
+#[derive(Debug, Clone)]
+pub struct ScanMetrics {
+    /// Chunks of the variables that the query reads, pruned ones included.
+    pub chunks_total: Count,
+    /// Chunks that the selection rules out; nothing of them is read.
+    pub chunks_pruned: Count,
+    /// Chunks of which at least one element was decoded.
+    pub chunks_decoded: Count,
+    /// Objects whose bytes were asked for.
+    pub objects_opened: Count,
+    /// Encoded bytes touched, masks included.
+    pub bytes_read: Count,
+    /// Bytes that came out of the last decoding stage, wanted or not: beside the cells reduced, it shows what
+    /// was decoded in vain.
+    pub bytes_decoded: Count,
+    /// Element ranges served by range decoding.
+    pub ranges_decoded: Count,
+    /// Objects decoded whole.
+    pub full_decodes: Count,
+    /// Cells that went into aggregates (or into rows, for a scan), missing ones included.
+    pub cells_reduced: Count,
+    /// Time in reading bytes.
+    pub time_read: Time,
+    /// Time in decoding, without what consumes the values.
+    pub time_decode: Time,
+    /// Time in reducing, or in building rows.
+    pub time_reduce: Time,
+}
+
+impl ScanMetrics {
+    /// Registers the counters of `partition`.
+    pub fn new(set: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let count = |name: &'static str, category| {
+            MetricBuilder::new(set).with_category(category).counter(name, partition)
+        };
+        let time = |name: &'static str| MetricBuilder::new(set).subset_time(name, partition);
+        Self {
+            chunks_total: count("chunks_total", MetricCategory::Rows),
+            chunks_pruned: count("chunks_pruned", MetricCategory::Rows),
+            chunks_decoded: count("chunks_decoded", MetricCategory::Rows),
+            objects_opened: count("objects_opened", MetricCategory::Rows),
+            bytes_read: count("bytes_read", MetricCategory::Bytes),
+            bytes_decoded: count("bytes_decoded", MetricCategory::Bytes),
+            ranges_decoded: count("ranges_decoded", MetricCategory::Rows),
+            full_decodes: count("full_decodes", MetricCategory::Rows),
+            cells_reduced: count("cells_reduced", MetricCategory::Rows),
+            time_read: time("time_read"),
+            time_decode: time("time_decode"),
+            time_reduce: time("time_reduce"),
+        }
+    }
+
+    /// Adds what a reader did since the last call; `stats` starts anew. `elapsed` is the wall time of the same
+    /// work: what was neither reading nor decoding was reducing.
+    pub fn take(&self, stats: &mut ReadStats, elapsed: Duration) {
+        let stats = std::mem::take(stats);
+        self.chunks_decoded.add(stats.chunks_decoded as usize);
+        self.objects_opened.add(stats.objects_opened as usize);
+        self.bytes_read.add(stats.decode.bytes_read as usize);
+        self.bytes_decoded.add(stats.decode.bytes_decoded as usize);
+        self.ranges_decoded.add(stats.decode.ranges_decoded as usize);
+        self.full_decodes.add(stats.decode.full_decodes as usize);
+        self.time_read.add_duration(stats.read_time);
+        self.time_decode.add_duration(stats.decode.decode_time);
+        self.time_reduce.add_duration(elapsed.saturating_sub(stats.read_time + stats.decode.decode_time));
+    }
+}
