@@ -9,7 +9,10 @@
 //! of the mapped file.
 
 mod block;
+pub mod packing;
 mod pipeline;
+pub mod shuffle;
+pub mod szip;
 
 pub use block::{Block, Values};
 pub use pipeline::{DecodeStats, ElementRange, Pipeline, Scratch, Verify};
