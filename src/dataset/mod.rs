@@ -5,7 +5,17 @@
 //! ```
 //! Opening reads framing, metadata and coordinate objects only; no other payload is decoded.
 
+mod location;
 mod model;
+mod open;
+mod options;
+mod pattern;
 pub mod read;
+mod types;
 
+pub use location::Location;
 pub use model::{Chunk, Dataset, Dim, GridTable, Variable};
+pub use open::open;
+pub use options::{Missing, OPTIONS, OpenOptions, OptionDoc};
+pub use pattern::NamePattern;
+pub use types::arrow_type;

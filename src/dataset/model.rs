@@ -1,10 +1,13 @@
 //! What a dataset is made of.
 
+use super::{Location, OpenOptions, arrow_type};
 use crate::codec::Pipeline;
 use crate::source::Source;
 use crate::tensor::ChunkGrid;
-use crate::tgm::{DType, Map, Object};
+use crate::tgm::{DType, Limits, Map, Object};
+use crate::{Error, Result};
 use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use std::sync::Arc;
 
 /// Coords and variables of one location; one [`GridTable`] for each grid (set of dims) that occurs.
@@ -59,6 +62,94 @@ pub struct Chunk {
     pub source: Arc<dyn Source>,
     /// Where in it.
     pub object: Arc<Object>,
+    /// How it is decoded, or why it can't be: one unreadable object doesn't keep others from being queried.
+    pub pipeline: Result<Pipeline>,
+}
+
+impl Chunk {
     /// How it is decoded.
-    pub pipeline: Pipeline,
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`], [`Error::Codec`] or [`Error::Limit`] of this object.
+    pub fn pipeline(&self) -> Result<&Pipeline> {
+        self.pipeline.as_ref().map_err(Clone::clone)
+    }
+}
+
+impl Dim {
+    /// Number of positions.
+    pub fn len(&self) -> usize {
+        self.coord.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.coord.is_empty()
+    }
+}
+
+impl Variable {
+    /// Arrow type of the column.
+    pub fn arrow_type(&self) -> DataType {
+        arrow_type(self.dtype)
+    }
+}
+
+impl GridTable {
+    /// Name of the grid: its dims joined by commas, such as `time,latitude,longitude`; empty for scalars.
+    pub fn grid_name(&self) -> String {
+        self.dims.iter().map(|dim| dim.name.as_str()).collect::<Vec<_>>().join(",")
+    }
+
+    /// Elements per dim, outermost first.
+    pub fn shape(&self) -> Vec<u64> {
+        self.dims.iter().map(|dim| dim.len() as u64).collect()
+    }
+
+    /// The variable called `name`.
+    pub fn variable(&self, name: &str) -> Option<&Variable> {
+        self.variables.iter().find(|variable| variable.name == name)
+    }
+}
+
+impl Dataset {
+    /// Opens `text` (see [`Location::parse`]) with default options and limits.
+    ///
+    /// # Errors
+    /// As [`open`](super::open).
+    pub fn open_file(text: &str) -> Result<Self> {
+        super::open(&Location::parse(text)?, &OpenOptions::default(), &Limits::default())
+    }
+
+    /// One name for each table, all different: [`GridTable::grid_name`], with sizes (`y=3,x=4`) where several
+    /// grids have the same dims.
+    pub fn grid_names(&self) -> Vec<String> {
+        let names: Vec<_> = self.tables.iter().map(|table| table.grid_name()).collect();
+        let unique = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
+        let sized = |table: &GridTable| {
+            table.dims.iter().map(|d| format!("{}={}", d.name, d.len())).collect::<Vec<_>>().join(",")
+        };
+        let name = |(table, name): (&Arc<GridTable>, &String)| {
+            if unique(name) { name.clone() } else { sized(table) }
+        };
+        self.tables.iter().zip(&names).map(name).collect()
+    }
+
+    /// The only table.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] if there are several; it lists them.
+    pub fn single_table(&self) -> Result<&Arc<GridTable>> {
+        match self.tables.as_slice() {
+            [table] => Ok(table),
+            _ => Err(Error::Grid {
+                name: "grid".into(),
+                what: format!(
+                    "there are {} grids, choose one by the option `grid`: {}",
+                    self.tables.len(),
+                    self.grid_names().join("; ")
+                ),
+            }),
+        }
+    }
 }
