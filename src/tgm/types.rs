@@ -1,6 +1,6 @@
 //! What a file holds, once its frames and metadata are parsed.
 
-use super::{ByteOrder, DType};
+use super::{ByteOrder, DType, message, scan};
 use crate::source::Source;
 use crate::{Error, Place, Result};
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct Limits {
     pub cbor_depth: usize,
     /// Objects in one message.
     pub objects: u64,
+    /// Broken messages in one file.
+    pub broken_messages: u64,
     /// Decoded bytes of one object.
     pub decoded_bytes: u64,
     /// Decoded bytes for each encoded byte of a compressed payload, beyond a first MiB.
@@ -30,9 +32,10 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            cbor_bytes: 256 << 20,
+            cbor_bytes: 64 << 20,
             cbor_depth: 256,
             objects: 1 << 24,
+            broken_messages: 1 << 12,
             decoded_bytes: 1 << 40,
             expansion: 1 << 16,
         }
@@ -173,11 +176,26 @@ pub struct MaskEntry {
 impl File {
     /// Finds and parses every message of `source`. Payloads aren't touched.
     ///
+    /// A message that is recognisably there but broken keeps its place in [`File::messages`] as its error.
+    ///
     /// # Errors
-    /// [`Error::Framing`] if the file holds no message at all; errors inside one message are kept beside it.
+    /// [`Error::Framing`] if the file holds no message at all, [`Error::Io`] if it can't be read,
+    /// [`Error::Limit`] if more messages are broken than the limits allow.
     pub fn open(source: Arc<dyn Source>, limits: &Limits) -> Result<Self> {
-        let _ = (source, limits);
-        Err(Error::unsupported(&Place::file("skeleton"), "reading"))
+        let at = Place::file(Arc::clone(source.name()));
+        let mut messages = Vec::new();
+        for (index, found) in scan::scan(&*source, limits.broken_messages)?.into_iter().enumerate() {
+            let parse = |envelope| message::parse(&*source, &at.message(index as u64), envelope, limits);
+            match found.and_then(parse) {
+                Err(error @ Error::Io { .. }) => return Err(error),
+                other => messages.push(other.map(Arc::new)),
+            }
+        }
+        if messages.is_empty() {
+            let what = format!("no Tensogram message in its {} bytes", source.len());
+            return Err(Error::framing(&at, what));
+        }
+        Ok(Self { source, messages })
     }
 
     /// The message at `index`.

@@ -1,0 +1,151 @@
+//! One message: its frames in order, its metadata and objects.
+
+use super::frame::{AMBLE, Frame, HEADER, Kind, Next, Phase, next_frame};
+use super::scan::Envelope;
+use super::window::Window;
+use super::{Limits, Map, Message, Metadata, Object, cbor, descriptor, metadata};
+use crate::source::{Bytes, Source};
+use crate::{Error, Place, Result};
+use std::sync::Arc;
+
+/// Parses the message in `envelope`. Of an object only header, descriptor and footer are read.
+///
+/// # Errors
+/// [`Error::Framing`] and [`Error::Metadata`] as the module's table of rules has them; [`Error::Limit`].
+pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits: &Limits) -> Result<Message> {
+    let frames_end = envelope.span.end - AMBLE;
+    let window = Window { source, at, end: frames_end };
+    let mut walk = Walk { window, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
+    let mut pos = envelope.span.start + AMBLE;
+    while let Next::Frame(frame) = next_frame(window, pos)? {
+        pos = frame.span.end;
+        walk.take(&frame)?;
+    }
+    let (metadata, objects) = walk.finish()?;
+    Ok(Message { place: at.clone(), span: envelope.span, flags: envelope.flags, metadata, objects })
+}
+
+/// What the frames walked so far have given.
+#[derive(Default)]
+struct Parts {
+    /// That of the last metadata frame: a footer's replaces a header's.
+    metadata: Option<Metadata>,
+    objects: Vec<Arc<Object>>,
+    /// Keys of preceders, with the index of their object.
+    preceders: Vec<(usize, Map)>,
+}
+
+struct Walk<'a> {
+    window: Window<'a>,
+    limits: &'a Limits,
+    phase: Phase,
+    /// Keys of a preceder whose object has to come next.
+    pending: Option<Map>,
+    parts: Parts,
+}
+
+impl Walk<'_> {
+    fn take(&mut self, frame: &Frame) -> Result<()> {
+        let (at, limits) = (self.window.at, self.limits);
+        self.check_order(frame)?;
+        match frame.kind {
+            Kind::HeaderMetadata | Kind::FooterMetadata => {
+                self.parts.metadata = Some(metadata::parse(&self.body(frame)?, at, limits)?);
+            }
+            Kind::HeaderIndex | Kind::FooterIndex => metadata::check_index(&self.body(frame)?, at, limits)?,
+            Kind::HeaderHash | Kind::FooterHash => metadata::check_hashes(&self.body(frame)?, at, limits)?,
+            Kind::Preceder => self.pending = Some(metadata::preceder(&self.body(frame)?, at, limits)?),
+            Kind::Object => {
+                let index = self.parts.objects.len();
+                if index as u64 >= limits.objects {
+                    let (what, got) = ("number of objects", index as u64 + 1);
+                    return Err(Error::Limit { at: at.clone(), what, got, limit: limits.objects });
+                }
+                let object = object(self.window, frame, at.object(index as u64), limits)?;
+                self.parts.preceders.extend(self.pending.take().map(|keys| (index, keys)));
+                self.parts.objects.push(Arc::new(object));
+            }
+        }
+        Ok(())
+    }
+
+    /// Phases may not go back, and a preceder stands right before its object.
+    fn check_order(&mut self, frame: &Frame) -> Result<()> {
+        let bad = |what: String| {
+            let what = format!("{} at byte {}: {what}", frame.kind.name(), frame.span.start);
+            Err(Error::framing(self.window.at, what))
+        };
+        if self.pending.is_some() && frame.kind != Kind::Object {
+            return bad("a preceder stands before it, an object frame has to follow that".into());
+        }
+        let phase = frame.kind.phase();
+        if phase < self.phase {
+            return bad(format!("{phase:?} frame after {:?} frames", self.phase));
+        }
+        self.phase = phase;
+        Ok(())
+    }
+
+    fn body(&self, frame: &Frame) -> Result<Bytes> {
+        let body = frame.body();
+        cbor::check_size(body.end - body.start, self.window.at, self.limits)?;
+        self.window.read(body, frame.kind.name())
+    }
+
+    /// Metadata with one `base` entry for each object and the preceders' keys, and the objects.
+    fn finish(self) -> Result<(Metadata, Vec<Arc<Object>>)> {
+        let at = self.window.at;
+        if self.pending.is_some() {
+            return Err(Error::framing(at, "a preceder has no object frame after it"));
+        }
+        let Parts { metadata, objects, preceders } = self.parts;
+        let mut metadata = metadata.ok_or_else(|| Error::metadata(at, "there is no metadata frame"))?;
+        if metadata.base.len() > objects.len() {
+            let (entries, objects) = (metadata.base.len(), objects.len());
+            let what = format!("`base` has {entries} entries for {objects} objects");
+            return Err(Error::metadata(at, what));
+        }
+        metadata.base.resize(objects.len(), Map::new());
+        for (index, keys) in preceders {
+            metadata.base[index].extend(keys);
+        }
+        Ok((metadata, objects))
+    }
+}
+
+/// The object in `frame`.
+fn object(window: Window<'_>, frame: &Frame, at: Place, limits: &Limits) -> Result<Object> {
+    let body = frame.body();
+    let length = frame.span.end - frame.span.start;
+    let (first, last) = (HEADER, body.end - frame.span.start);
+    if !(first..=last).contains(&frame.cbor_offset) {
+        let what = format!(
+            "descriptor offset {} in an object frame of {length} bytes, expected {first} to {last}",
+            frame.cbor_offset
+        );
+        return Err(Error::framing(&at, what));
+    }
+    let cbor_start = frame.span.start + frame.cbor_offset;
+    let (descriptor, region) = if frame.cbor_after_payload {
+        cbor::check_size(body.end - cbor_start, &at, limits)?;
+        let bytes = window.read(cbor_start..body.end, "descriptor")?;
+        (descriptor::parse(&bytes, &at, limits)?.0, body.start..cbor_start)
+    } else {
+        // The descriptor ends where its CBOR item ends; a longer one than the limit allows is cut, and so refused.
+        let most = body.end.min(cbor_start.saturating_add(limits.cbor_bytes));
+        let bytes = window.read(cbor_start..most, "descriptor")?;
+        let (descriptor, consumed) = descriptor::parse(&bytes, &at, limits)?;
+        (descriptor, cbor_start + consumed..body.end)
+    };
+    for mask in &descriptor.masks {
+        let region_len = region.end - region.start;
+        if mask.offset.checked_add(mask.length).is_none_or(|end| end > region_len) {
+            let (kind, offset, length) = (mask.kind, mask.offset, mask.length);
+            let what = format!(
+                "{kind:?} mask of {length} bytes at offset {offset} leaves a payload region of {region_len}"
+            );
+            return Err(Error::framing(&at, what));
+        }
+    }
+    Ok(Object { place: at, frame: frame.span.clone(), region, hash: frame.hash, descriptor })
+}
