@@ -3,10 +3,20 @@
 //! ```text
 //! Selection (positions per dim) x ChunkGrid -> Part per touched chunk -> runs of flat elements -> range decode
 //! ```
-//! Nothing here knows of bytes, codecs or names.
+//! Nothing here knows of bytes or names.
 
+mod count;
 mod grid;
+mod part;
+mod runs;
 mod selection;
+#[cfg(test)]
+mod tests;
 
-pub use grid::{ChunkGrid, Part};
-pub use selection::{DimSelection, Selection};
+pub use grid::ChunkGrid;
+pub use part::Part;
+pub use runs::Runs;
+pub use selection::{DimMask, DimSelection, Selection};
+
+pub(crate) use grid::step;
+pub(crate) use selection::extents_of;
