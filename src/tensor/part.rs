@@ -38,7 +38,7 @@ impl Part {
 
     /// Whether every cell of the chunk is kept.
     pub fn is_whole(&self) -> bool {
-        self.len() == self.shape.iter().product()
+        self.len() == self.shape.iter().product::<u64>()
     }
 
     /// Kept cells as runs of the chunk's flat elements (C order): ascending, touching runs merged.
