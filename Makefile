@@ -31,6 +31,7 @@ test: setup lint test-rust test-python
 
 lint:
 	@scripts/check-layers
+	@scripts/check-features
 	@cargo fmt --check
 	@cargo clippy --release --locked --all-targets -- -D warnings
 
