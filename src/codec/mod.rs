@@ -9,10 +9,22 @@
 //! of the mapped file.
 
 mod block;
+mod blosc2;
+mod deliver;
+mod masks;
 pub mod packing;
 mod pipeline;
+mod plan;
+mod scratch;
 pub mod shuffle;
+mod stats;
+mod stream;
+mod swap;
 pub mod szip;
+mod szip_reader;
+mod windows;
 
 pub use block::{Block, Values};
-pub use pipeline::{DecodeStats, ElementRange, Pipeline, Scratch, Verify};
+pub use pipeline::{ElementRange, Pipeline, Verify};
+pub use scratch::Scratch;
+pub use stats::DecodeStats;

@@ -1,0 +1,330 @@
+//! The contiguous frame and the chunks in it, parsed and checked before the C library sees a byte.
+//!
+//! ```text
+//! frame   header | chunk 0 | chunk 1 | ... | index chunk (an i64 offset for each chunk) | trailer
+//! chunk   header (16 or 32) | block starts (i32 each) | streams of the blocks, in any order
+//! block   one stream, or one for each byte of an element: i32 size | bytes
+//! ```
+//! All chunks but the last have the same decoded size, and all blocks of a chunk but its last, so the place of
+//! an element follows from divisions.
+
+use std::ops::Range;
+
+/// Smallest header of a frame.
+const FRAME_HEADER: usize = 87;
+/// Header of a chunk in the old format, and the part that all chunks have.
+const SHORT_HEADER: usize = 16;
+/// Header of a chunk with a filter pipeline.
+const LONG_HEADER: usize = 32;
+/// Entries that an index may have, besides one for each byte of the frame.
+const FREE_CHUNKS: u64 = 4096;
+
+/// Header of a frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    bytes: &'a [u8],
+    header_len: usize,
+    index_at: usize,
+    /// Decoded bytes.
+    pub(super) nbytes: u64,
+    /// Decoded bytes of every chunk but the last.
+    pub(super) chunk_size: u64,
+    /// Number of chunks.
+    pub(super) chunks: u64,
+    type_size: usize,
+}
+
+/// What a chunk's content is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content<'a> {
+    /// Compressed blocks.
+    Blocks,
+    /// The decoded bytes themselves.
+    Stored(&'a [u8]),
+    /// One value over and over.
+    Repeated(&'a [u8]),
+}
+
+/// A checked chunk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chunk<'a> {
+    bytes: &'a [u8],
+    header_len: usize,
+    type_size: usize,
+    /// Decoded bytes.
+    pub(super) nbytes: usize,
+    /// Decoded bytes of every block but the last.
+    pub(super) block_size: usize,
+    pub(super) content: Content<'a>,
+}
+
+/// The compressed streams of one block.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BlockStreams<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) decoded_len: usize,
+    /// A last, shorter block: always one stream.
+    short: bool,
+}
+
+fn be32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn be64(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+fn le32(bytes: &[u8], at: usize) -> Option<i32> {
+    Some(i32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+impl<'a> Frame<'a> {
+    /// Checks the header of a frame that should decode to `want` bytes.
+    pub(super) fn parse(bytes: &'a [u8], want: u64) -> Result<Self, String> {
+        let short = || format!("a frame of {} bytes is too short for its header", bytes.len());
+        if bytes.len() < FRAME_HEADER {
+            return Err(short());
+        }
+        if bytes[0] & 0xf0 != 0x90 || &bytes[2..10] != b"b2frame\0" {
+            return Err("not a contiguous frame: no `b2frame` magic".into());
+        }
+        let header_len = be32(bytes, 11).ok_or_else(short)? as usize;
+        let frame_len = be64(bytes, 16).ok_or_else(short)?;
+        if frame_len != bytes.len() as u64 {
+            return Err(format!("the frame says {frame_len} bytes, there are {}", bytes.len()));
+        }
+        if header_len < FRAME_HEADER || header_len > bytes.len() {
+            return Err(format!("a header of {header_len} bytes in a frame of {frame_len}"));
+        }
+        let (flags, kind) = (bytes[25], bytes[26] & 0x0f);
+        if kind != 0 || flags & 0x70 != 0x10 {
+            return Err(format!(
+                "frame type {kind} with flags {flags:#04x}: only contiguous frames of fixed chunks with 64-bit offsets are read"
+            ));
+        }
+        let nbytes = be64(bytes, 30).ok_or_else(short)?;
+        let chunks_len = be64(bytes, 39).ok_or_else(short)?;
+        let type_size = be32(bytes, 48).ok_or_else(short)? as usize;
+        let chunk_size = u64::from(be32(bytes, 58).ok_or_else(short)?);
+        if nbytes != want {
+            return Err(format!("the frame holds {nbytes} bytes, wanted {want}"));
+        }
+        if nbytes > 0 && (chunk_size == 0 || chunk_size > i32::MAX as u64) {
+            return Err(format!("a chunk size of {chunk_size}"));
+        }
+        let index_at = usize::try_from(chunks_len).ok().and_then(|len| header_len.checked_add(len));
+        let index_at = index_at.filter(|at| *at <= bytes.len());
+        let index_at =
+            index_at.ok_or_else(|| format!("{chunks_len} bytes of chunks in a frame of {frame_len}"))?;
+        let chunks = if nbytes == 0 { 0 } else { nbytes.div_ceil(chunk_size) };
+        if chunks > FREE_CHUNKS + frame_len {
+            return Err(format!("{chunks} chunks in a frame of {frame_len} bytes"));
+        }
+        Ok(Self { bytes, header_len, index_at, nbytes, chunk_size, chunks, type_size })
+    }
+
+    /// Encoded bytes that opening the frame reads, without the index.
+    pub(super) fn header_len(&self) -> usize {
+        self.header_len
+    }
+
+    /// The chunk that holds the offsets of all others.
+    pub(super) fn index(&self) -> Result<Chunk<'a>, String> {
+        Chunk::parse(&self.bytes[self.index_at..], self.chunks as usize * 8)
+    }
+
+    /// Decoded bytes of chunk `n`, as positions in the frame's bytes.
+    pub(super) fn span(&self, n: u64) -> Range<u64> {
+        let start = n * self.chunk_size;
+        start..(start + self.chunk_size).min(self.nbytes)
+    }
+
+    /// Chunk `n`, whose entry in the index is `offset`.
+    pub(super) fn chunk(&self, n: u64, offset: i64) -> Result<Chunk<'a>, String> {
+        let span = self.span(n);
+        let nbytes = (span.end - span.start) as usize;
+        let Ok(offset) = usize::try_from(offset) else {
+            return self.special(offset, nbytes);
+        };
+        let area = &self.bytes[self.header_len..self.index_at];
+        let bytes = area
+            .get(offset..)
+            .ok_or_else(|| format!("chunk {n} at {offset} leaves the {} bytes of chunks", area.len()))?;
+        Chunk::parse(bytes, nbytes)
+    }
+
+    /// A chunk without bytes: its offset says what all its values are.
+    fn special(&self, offset: i64, nbytes: usize) -> Result<Chunk<'a>, String> {
+        let value = special_value((offset >> 56) as u8 & 0x07, self.type_size)?;
+        Ok(Chunk {
+            bytes: &[],
+            header_len: 0,
+            type_size: self.type_size,
+            nbytes,
+            block_size: nbytes,
+            content: value,
+        })
+    }
+}
+
+/// What special values 1 (zeros) and 2 (NaN) repeat. Value 4 stands for memory that was never written.
+fn special_value<'a>(kind: u8, type_size: usize) -> Result<Content<'a>, String> {
+    const NAN32: [u8; 4] = f32::NAN.to_le_bytes();
+    const NAN64: [u8; 8] = f64::NAN.to_le_bytes();
+    match (kind, type_size) {
+        (1, _) => Ok(Content::Repeated(&[0])),
+        (2, 4) => Ok(Content::Repeated(&NAN32)),
+        (2, 8) => Ok(Content::Repeated(&NAN64)),
+        (2, _) => Err(format!("a chunk of NaN in elements of {type_size} bytes")),
+        (4, _) => Err("a chunk that was never written".into()),
+        _ => Err(format!("a chunk of unknown special values ({kind})")),
+    }
+}
+
+impl<'a> Chunk<'a> {
+    /// Checks the chunk at the beginning of `bytes`, which must decode to `want` bytes.
+    fn parse(bytes: &'a [u8], want: usize) -> Result<Self, String> {
+        let short = || format!("{} bytes are too few for a chunk", bytes.len());
+        let (flags, type_size) = match bytes.get(..SHORT_HEADER) {
+            Some(header) => (header[2], usize::from(header[3])),
+            None => return Err(short()),
+        };
+        let size = |at| le32(bytes, at).and_then(|v| usize::try_from(v).ok());
+        let nbytes = size(4).ok_or_else(short)?;
+        let block_size = size(8).ok_or_else(short)?;
+        let encoded = size(12).ok_or_else(short)?;
+        let header_len = if flags & 0x05 == 0x05 { LONG_HEADER } else { SHORT_HEADER };
+        if encoded < header_len || encoded > bytes.len() {
+            return Err(format!("a chunk of {encoded} bytes where {} are left", bytes.len()));
+        }
+        if nbytes != want {
+            return Err(format!("a chunk gives {nbytes} bytes, wanted {want}"));
+        }
+        if type_size == 0 || (nbytes > 0 && (block_size == 0 || block_size > nbytes)) {
+            return Err(format!(
+                "blocks of {block_size} bytes and elements of {type_size} in a chunk of {nbytes}"
+            ));
+        }
+        let bytes = &bytes[..encoded];
+        let mut chunk = Self { bytes, header_len, type_size, nbytes, block_size, content: Content::Blocks };
+        chunk.content = chunk.find_content(flags)?;
+        Ok(chunk)
+    }
+
+    fn find_content(&self, flags: u8) -> Result<Content<'a>, String> {
+        let body = &self.bytes[self.header_len..];
+        let long = self.header_len == LONG_HEADER;
+        let (filters, blosc2_flags) = if long { (&self.bytes[16..22], self.bytes[31]) } else { (&[][..], 0) };
+        match (blosc2_flags >> 4) & 0x07 {
+            0 => {}
+            3 => {
+                let value = body.get(..self.type_size).ok_or("a repeated value is cut off")?;
+                return Ok(Content::Repeated(value));
+            }
+            kind => return special_value(kind, self.type_size),
+        }
+        if flags & 0x02 != 0 {
+            if body.len() != self.nbytes {
+                return Err(format!("a stored chunk of {} bytes, wanted {}", body.len(), self.nbytes));
+            }
+            return Ok(Content::Stored(body));
+        }
+        // Dictionaries, lazy chunks and instrumented codecs are never part of a frame that a writer of the
+        // format makes; the library's plugins would be looked up and loaded at run time.
+        if blosc2_flags & 0x8f != 0 {
+            return Err(format!("chunk flags {blosc2_flags:#04x} aren't read"));
+        }
+        if let Some(filter) = filters.iter().find(|filter| !matches!(filter, 0 | 1 | 2 | 4)) {
+            return Err(format!(
+                "filter {filter} isn't read: only byte shuffle, bit shuffle and truncation are"
+            ));
+        }
+        if !long && flags & 0x08 != 0 {
+            return Err("the delta filter isn't read".into());
+        }
+        if !matches!(flags >> 5, 0 | 1 | 3 | 4) {
+            return Err(format!(
+                "codec format {} isn't read: only blosclz, lz4, zlib and zstd are",
+                flags >> 5
+            ));
+        }
+        if self.nbytes > 0 && body.len() / 4 < self.nbytes.div_ceil(self.block_size) {
+            return Err("the block starts are cut off".into());
+        }
+        Ok(Content::Blocks)
+    }
+
+    /// Number of blocks.
+    pub(super) fn blocks(&self) -> usize {
+        if self.nbytes == 0 { 0 } else { self.nbytes.div_ceil(self.block_size) }
+    }
+
+    /// Encoded bytes of the header.
+    pub(super) fn header_len(&self) -> usize {
+        self.header_len
+    }
+
+    /// Encoded bytes of all of it.
+    pub(super) fn encoded_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of block `n` within the chunk's decoded bytes.
+    pub(super) fn block_span(&self, n: usize) -> Range<usize> {
+        let start = n * self.block_size;
+        start..(start + self.block_size).min(self.nbytes)
+    }
+
+    /// The streams of block `n`: walks their sizes to find where they end.
+    pub(super) fn streams(&self, n: usize) -> Result<BlockStreams<'a>, String> {
+        let span = self.block_span(n);
+        let decoded_len = span.len();
+        let short = decoded_len < self.block_size;
+        let start = le32(self.bytes, self.header_len + 4 * n).and_then(|at| usize::try_from(at).ok());
+        let outside = || format!("block {n} begins outside its chunk");
+        let start = start.filter(|at| *at >= self.header_len).ok_or_else(outside)?;
+        let rest = self.bytes.get(start..).ok_or_else(outside)?;
+        let split = !short && self.bytes[2] & 0x10 == 0;
+        let count = if split { self.type_size } else { 1 };
+        if decoded_len == 0 || decoded_len % count != 0 {
+            return Err(format!("a block of {decoded_len} bytes in {count} streams"));
+        }
+        let mut at = 0;
+        for _ in 0..count {
+            let size = le32(rest, at).ok_or("a block is cut off")?;
+            at += 4;
+            at += match usize::try_from(size) {
+                Ok(size) => size,
+                Err(_) => 1, // a run of one byte: a token follows
+            };
+            if at > rest.len() {
+                return Err(format!("block {n} leaves its chunk"));
+            }
+        }
+        Ok(BlockStreams { bytes: &rest[..at], decoded_len, short })
+    }
+
+    /// Length of `streams` as a chunk of their own.
+    pub(super) fn wrapped_len(&self, streams: &BlockStreams<'_>) -> usize {
+        self.header_len + 4 + streams.bytes.len()
+    }
+
+    /// Writes `streams` as a chunk of one block into `out`, of length [`Chunk::wrapped_len`].
+    pub(super) fn wrap(&self, streams: &BlockStreams<'_>, out: &mut [u8]) -> Result<(), String> {
+        let too_large = |_| "a block of more than 2 GiB".to_string();
+        let decoded = i32::try_from(streams.decoded_len).map_err(too_large)?.to_le_bytes();
+        let encoded = i32::try_from(out.len()).map_err(too_large)?.to_le_bytes();
+        let start = self.header_len + 4;
+        out[..self.header_len].copy_from_slice(&self.bytes[..self.header_len]);
+        if streams.short {
+            out[2] |= 0x10; // as a chunk's last block it has one stream, and here it isn't seen to be short
+        }
+        out[4..8].copy_from_slice(&decoded);
+        out[8..12].copy_from_slice(&decoded);
+        out[12..16].copy_from_slice(&encoded);
+        out[self.header_len..start].copy_from_slice(&(start as i32).to_le_bytes());
+        out[start..].copy_from_slice(streams.bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! From encoded elements to typed blocks for the sink.
+
+use super::masks::Masks;
+use super::plan::{Encoding, Plan, value_width};
+use super::scratch::AlignedBuf;
+use super::stats::DecodeStats;
+use super::swap::swap_in_place;
+use super::windows::{Fault, Window, Windows};
+use super::{Block, ElementRange};
+use crate::Result;
+use crate::tgm::DType;
+use half::{bf16, f16};
+
+/// Decoded bytes of one block at most: half of a usual L1 + L2 share, so that a sink that reads a block more than
+/// once finds it in cache, and large enough that a call of the sink costs nothing.
+const BLOCK_BYTES: u64 = 64 << 10;
+/// Conversions of less are not timed.
+const TIMED_BYTES: u64 = 4 << 10;
+
+/// Receives the blocks of a visit.
+pub(super) type Sink<'s> = dyn FnMut(u64, Block<'_>) -> Result<()> + 's;
+
+/// One visit: everything that turning windows into blocks needs.
+pub(super) struct Delivery<'a, 's> {
+    pub(super) plan: &'a Plan,
+    pub(super) masks: Masks<'a>,
+    pub(super) values: &'a mut AlignedBuf,
+    pub(super) stats: &'a mut DecodeStats,
+    pub(super) sink: &'a mut Sink<'s>,
+}
+
+impl Delivery<'_, '_> {
+    /// Hands the elements of `ranges` to the sink.
+    pub(super) fn run<W: Windows>(&mut self, windows: &mut W, ranges: &[ElementRange]) -> Result<()> {
+        let most = BLOCK_BYTES / value_width(self.plan.dtype);
+        for (index, range) in ranges.iter().enumerate() {
+            windows.enter(index);
+            let (mut at, end) = (range.start, range.start + range.count);
+            while at < end {
+                let stop = self.cut(windows, at, end.min(at + most));
+                self.block(windows, at, stop)?;
+                at = stop;
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of the block that starts at element `at`: `want`, or less if a codec block ends before.
+    fn cut<W: Windows>(&self, windows: &mut W, at: u64, want: u64) -> u64 {
+        let bits = self.plan.element_bits();
+        let span = self.plan.bytes_of(at, want);
+        if span.is_empty() {
+            return want;
+        }
+        let natural = windows.natural_end(span.start, span.end);
+        // An element that lies across two codec blocks makes a block of its own.
+        if natural >= span.end { want } else { (natural * 8 / bits).clamp(at + 1, want) }
+    }
+
+    fn block<W: Windows>(&mut self, windows: &mut W, at: u64, end: u64) -> Result<()> {
+        let Self { plan, masks, values, stats, sink } = self;
+        let fault = |f: Fault| plan.fault(f.codec, f.what);
+        let window = windows.window(plan.bytes_of(at, end), stats).map_err(fault)?;
+        let convert = |_: &mut DecodeStats| convert(plan, masks, values, at..end, window);
+        let block = match (end - at) * value_width(plan.dtype) < TIMED_BYTES {
+            true => convert(stats),
+            false => stats.timed(convert),
+        };
+        sink(at, block.map_err(fault)?)
+    }
+}
+
+/// Makes values of the encoded elements `span`.
+fn convert<'v>(
+    plan: &Plan,
+    masks: &Masks<'_>,
+    values: &'v mut AlignedBuf,
+    span: std::ops::Range<u64>,
+    window: Window<'v>,
+) -> Result<Block<'v>, Fault> {
+    let n = (span.end - span.start) as usize;
+    let bytes = match (&plan.encoding, window) {
+        (Encoding::Plain { swap: false }, Window::Lent(bytes)) if !masks.touch(&span) => {
+            if let Some(block) = typed(plan.dtype, bytes) {
+                return Ok(block);
+            }
+            let out = values.take(bytes.len());
+            out.copy_from_slice(bytes);
+            out
+        }
+        (Encoding::Plain { swap }, Window::Lent(bytes)) => {
+            let out = values.take(bytes.len());
+            out.copy_from_slice(bytes);
+            swap_if(*swap, out, plan.dtype);
+            out
+        }
+        (Encoding::Plain { swap }, Window::Owned(bytes)) => {
+            swap_if(*swap, bytes, plan.dtype);
+            bytes
+        }
+        (Encoding::Bits, Window::Lent(bits)) => expand_bits(bits, span.start % 8, values.take(n)),
+        (Encoding::Bits, Window::Owned(bits)) => expand_bits(bits, span.start % 8, values.take(n)),
+        (Encoding::Packed(packing), window) => {
+            values.take(8 * n);
+            let out = values.doubles_mut(n);
+            let first_bit = span.start * u64::from(packing.bits()) % 8;
+            let unpacked = match window {
+                Window::Lent(bytes) => packing.unpack(bytes, first_bit, out),
+                Window::Owned(bytes) => packing.unpack(bytes, first_bit, out),
+                Window::Samples(samples) => {
+                    packing.scale(samples, out);
+                    Ok(())
+                }
+            };
+            unpacked.map_err(|e| Fault::new("simple_packing", e))?;
+            values.bytes_mut()
+        }
+        (_, Window::Samples(_)) => return Err(Fault::new("pipeline", "samples came as numbers")),
+    };
+    masks.restore(plan.dtype, &span, bytes);
+    typed(plan.dtype, bytes).ok_or_else(|| Fault::new("pipeline", "values came unaligned"))
+}
+
+fn swap_if(swap: bool, bytes: &mut [u8], dtype: DType) {
+    if swap {
+        swap_in_place(bytes, dtype.swap_unit());
+    }
+}
+
+/// One byte (0 or 1) for each bit, from bit `first` (0 is the most significant) on.
+fn expand_bits<'o>(bits: &[u8], first: u64, out: &'o mut [u8]) -> &'o mut [u8] {
+    for (i, value) in out.iter_mut().enumerate() {
+        let bit = first as usize + i;
+        *value = (bits[bit / 8] >> (7 - bit % 8)) & 1;
+    }
+    out
+}
+
+/// `bytes` as native values; `None` if they aren't aligned for them.
+fn typed(dtype: DType, bytes: &[u8]) -> Option<Block<'_>> {
+    Some(match dtype {
+        DType::Float16 => Block::Float16(cast::<f16>(bytes)?),
+        DType::BFloat16 => Block::BFloat16(cast::<bf16>(bytes)?),
+        DType::Float32 => Block::Float32(cast::<f32>(bytes)?),
+        DType::Float64 => Block::Float64(cast::<f64>(bytes)?),
+        DType::Int8 => Block::Int8(cast::<i8>(bytes)?),
+        DType::Int16 => Block::Int16(cast::<i16>(bytes)?),
+        DType::Int32 => Block::Int32(cast::<i32>(bytes)?),
+        DType::Int64 => Block::Int64(cast::<i64>(bytes)?),
+        DType::UInt8 => Block::UInt8(bytes),
+        DType::UInt16 => Block::UInt16(cast::<u16>(bytes)?),
+        DType::UInt32 => Block::UInt32(cast::<u32>(bytes)?),
+        DType::UInt64 => Block::UInt64(cast::<u64>(bytes)?),
+        DType::Bitmask => Block::Bitmask(bytes),
+        DType::Complex64 | DType::Complex128 => return None,
+    })
+}
+
+/// Plain numbers: any bits are a value, and there is no padding.
+trait Number: Copy {}
+impl Number for f16 {}
+impl Number for bf16 {}
+impl Number for f32 {}
+impl Number for f64 {}
+impl Number for i8 {}
+impl Number for i16 {}
+impl Number for i32 {}
+impl Number for i64 {}
+impl Number for u16 {}
+impl Number for u32 {}
+impl Number for u64 {}
+
+fn cast<T: Number>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: only numbers implement `Number` (f16 and bf16 are transparent wrappers of u16); every bit pattern of
+    // them is valid, and `align_to` takes care of alignment and length.
+    let (before, values, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
+}

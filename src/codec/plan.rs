@@ -1,0 +1,293 @@
+//! From a descriptor to checked stages and sizes; no payload byte is touched.
+
+use super::masks::MaskPlan;
+use super::packing::SimplePacking;
+use super::shuffle::Shuffle;
+use super::szip::{self, Aec};
+use crate::tgm::{ByteOrder, DType, Descriptor, Limits, Object};
+use crate::{Error, Place, Result};
+use std::ops::Range;
+
+/// Decoded bytes that are always plausible, whatever the size of the payload.
+const FREE_BYTES: u64 = 1 << 20;
+/// The same for values that need no payload at all (simple packing with 0 bits: a constant field).
+const FREE_CONSTANT_BYTES: u64 = 256 << 20;
+/// A zstd block has a header of 3 bytes and gives at most 128 KiB.
+const ZSTD_BLOCK: (u64, u64) = (3, 128 << 10);
+/// One byte of an LZ4 block stands for at most 255 bytes, besides a few at its ends.
+const LZ4_RATIO: u64 = 255;
+
+/// What the elements look like between encoding and compression.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Encoding {
+    /// Values themselves; `swap` if they are in the other byte order.
+    Plain { swap: bool },
+    /// One bit an element, MSB first.
+    Bits,
+    /// Scaled integers of some bits.
+    Packed(SimplePacking),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Compression {
+    None,
+    Zstd,
+    Lz4,
+    Blosc2,
+    Szip { aec: Aec, stored_offsets: Option<Vec<u64>> },
+}
+
+impl Compression {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::Blosc2 => "blosc2",
+            Self::Szip { .. } => "szip",
+        }
+    }
+}
+
+/// The checked stages of one object.
+///
+/// ```text
+/// payload (payload_len) -> decompress -> flat bytes (flat_len) -> unshuffle -> encoded elements -> values
+/// ```
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) at: Place,
+    /// Number of elements.
+    pub(super) len: u64,
+    pub(super) dtype: DType,
+    pub(super) encoding: Encoding,
+    /// `None` also for a shuffle of single bytes, which changes nothing.
+    pub(super) shuffle: Option<Shuffle>,
+    pub(super) compression: Compression,
+    /// Bytes that decompression must give.
+    pub(super) flat_len: u64,
+    /// Bytes of the payload region: payload and masks.
+    pub(super) region_len: u64,
+    /// Bytes of the encoded tensor alone.
+    pub(super) payload_len: u64,
+    pub(super) masks: Vec<MaskPlan>,
+}
+
+impl Plan {
+    pub(super) fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
+        let (at, descriptor) = (&object.place, &object.descriptor);
+        let (dtype, len) = (descriptor.dtype, descriptor.len());
+        let encoding = encoding(at, descriptor)?;
+        let shuffle_size = shuffle_size(at, descriptor)?;
+        let compression = compression(at, descriptor, &encoding, shuffle_size)?;
+        if dtype.is_complex() {
+            return Err(Error::unsupported(at, format!("dtype {dtype}")));
+        }
+        let payload = object.payload();
+        let region_len = object.region.end.saturating_sub(object.region.start);
+        let payload_len = payload.end.saturating_sub(payload.start).min(region_len);
+        let masks = MaskPlan::all(at, descriptor, region_len)?;
+
+        // Sizes stay below 2^60, so that bits of an element range can be counted in u64.
+        let too_many =
+            || Error::Limit { at: at.clone(), what: "shape", got: len, limit: limits.decoded_bytes };
+        let value_bytes =
+            len.checked_mul(value_width(dtype)).filter(|n| *n < 1 << 60).ok_or_else(too_many)?;
+        let flat_len = match &encoding {
+            Encoding::Plain { .. } => value_bytes,
+            Encoding::Bits => len.div_ceil(8),
+            Encoding::Packed(packing) => packing.packed_bytes(len).ok_or_else(too_many)?,
+        };
+        let plan = Self {
+            at: at.clone(),
+            len,
+            dtype,
+            shuffle: shuffle(at, shuffle_size, flat_len)?,
+            encoding,
+            compression,
+            flat_len,
+            region_len,
+            payload_len,
+            masks,
+        };
+        plan.check_limits(value_bytes, object, limits)?;
+        plan.check_payload()?;
+        Ok(plan)
+    }
+
+    /// The decoded size against the limits and against the bytes that are there.
+    fn check_limits(&self, value_bytes: u64, object: &Object, limits: &Limits) -> Result<()> {
+        let check = |what, got, limit| {
+            if got <= limit { Ok(()) } else { Err(Error::Limit { at: self.at.clone(), what, got, limit }) }
+        };
+        check("decoded size", value_bytes, limits.decoded_bytes)?;
+        if self.compression == Compression::None && self.flat_len > 0 {
+            return Ok(()); // must match exactly, checked next
+        }
+        let frame = object.frame.end.saturating_sub(object.frame.start).max(self.region_len);
+        let free = if self.flat_len == 0 { FREE_CONSTANT_BYTES } else { FREE_BYTES };
+        check("decoded size", value_bytes, free.saturating_add(limits.expansion.saturating_mul(frame)))
+    }
+
+    /// The size of the payload against what the codec could make of it.
+    fn check_payload(&self) -> Result<()> {
+        let (have, want) = (self.payload_len, self.flat_len);
+        let most = match &self.compression {
+            Compression::None if have == want => return Ok(()),
+            Compression::None => {
+                let codec =
+                    if matches!(self.encoding, Encoding::Packed(_)) { "simple_packing" } else { "none" };
+                return Err(self.fault(codec, format!("a payload of {have} bytes, wanted {want}")));
+            }
+            Compression::Zstd => (have / ZSTD_BLOCK.0).saturating_mul(ZSTD_BLOCK.1),
+            Compression::Lz4 => have.saturating_mul(LZ4_RATIO),
+            Compression::Blosc2 => u64::MAX, // runs of one value take no room; sizes in the frame are checked
+            Compression::Szip { aec, .. } => {
+                let sample = aec.sample_bytes() as u64;
+                if !want.is_multiple_of(sample) {
+                    return Err(
+                        self.fault("szip", format!("{want} bytes aren't whole samples of {sample} bytes"))
+                    );
+                }
+                aec.max_samples(have).saturating_mul(sample)
+            }
+        };
+        if want <= most {
+            return Ok(());
+        }
+        Err(Error::Limit { at: self.at.clone(), what: "decompressed size", got: want, limit: most })
+    }
+
+    /// Bits of one element between encoding and compression; 0 for simple packing with 0 bits.
+    pub(super) fn element_bits(&self) -> u64 {
+        match &self.encoding {
+            Encoding::Plain { .. } => value_width(self.dtype) * 8,
+            Encoding::Bits => 1,
+            Encoding::Packed(packing) => u64::from(packing.bits()),
+        }
+    }
+
+    /// The encoded bytes that hold elements `start..end`.
+    pub(super) fn bytes_of(&self, start: u64, end: u64) -> Range<u64> {
+        let bits = self.element_bits();
+        start * bits / 8..(end * bits).div_ceil(8)
+    }
+
+    /// A codec error at this object.
+    pub(super) fn fault(&self, codec: &'static str, what: impl Into<String>) -> Error {
+        Error::codec(&self.at, codec, what)
+    }
+}
+
+/// Bytes of one decoded value; a bitmask decodes to a byte an element.
+pub(super) fn value_width(dtype: DType) -> u64 {
+    dtype.width().unwrap_or(1) as u64
+}
+
+fn encoding(at: &Place, descriptor: &Descriptor) -> Result<Encoding> {
+    match descriptor.encoding.as_str() {
+        "none" if descriptor.dtype == DType::Bitmask => Ok(Encoding::Bits),
+        "none" => {
+            let swap = descriptor.byte_order != ByteOrder::NATIVE && descriptor.dtype.swap_unit() > 1;
+            Ok(Encoding::Plain { swap })
+        }
+        "simple_packing" => packing(at, descriptor).map(Encoding::Packed),
+        other => Err(Error::codec(at, "encoding", format!("unknown encoding `{other}`"))),
+    }
+}
+
+fn packing(at: &Place, descriptor: &Descriptor) -> Result<SimplePacking> {
+    if descriptor.dtype != DType::Float64 {
+        let what = format!("packs float64, and this object is {}", descriptor.dtype);
+        return Err(Error::codec(at, "simple_packing", what));
+    }
+    let required = |key| descriptor.require(at, key, descriptor.int(at, key));
+    let bits = "sp_bits_per_value";
+    let bits = descriptor.require(at, bits, descriptor.uint(at, bits))?;
+    let reference = "sp_reference_value";
+    let reference = descriptor.require(at, reference, descriptor.float(at, reference))?;
+    let exponent = |key| {
+        let value = required(key)?;
+        i32::try_from(value).map_err(|_| Error::metadata(at, format!("`{key}` is {value}, beyond 32 bits")))
+    };
+    let binary = exponent("sp_binary_scale_factor")?;
+    let decimal = exponent("sp_decimal_scale_factor")?;
+    let bits = u32::try_from(bits).unwrap_or(u32::MAX); // refused below like any other width above 64
+    SimplePacking::try_new(bits, reference, binary, decimal)
+        .map_err(|e| Error::codec(at, "simple_packing", e.to_string()))
+}
+
+/// Element size of the shuffle, if there is one.
+fn shuffle_size(at: &Place, descriptor: &Descriptor) -> Result<Option<u64>> {
+    const KEY: &str = "shuffle_element_size";
+    match descriptor.filter.as_str() {
+        "none" => Ok(None),
+        "shuffle" => descriptor.require(at, KEY, descriptor.uint(at, KEY)).map(Some),
+        other => Err(Error::codec(at, "filter", format!("unknown filter `{other}`"))),
+    }
+}
+
+fn shuffle(at: &Place, size: Option<u64>, flat_len: u64) -> Result<Option<Shuffle>> {
+    let Some(size) = size else { return Ok(None) };
+    let shuffle = Shuffle::try_new(size, flat_len).map_err(|e| Error::codec(at, "shuffle", e.to_string()))?;
+    Ok((size > 1 && flat_len > 0).then_some(shuffle))
+}
+
+fn compression(
+    at: &Place,
+    descriptor: &Descriptor,
+    encoding: &Encoding,
+    shuffle_size: Option<u64>,
+) -> Result<Compression> {
+    match descriptor.compression.as_str() {
+        "none" => Ok(Compression::None),
+        "zstd" => descriptor.int(at, "zstd_level").map(|_| Compression::Zstd),
+        "lz4" => Ok(Compression::Lz4),
+        "blosc2" => {
+            descriptor.int(at, "blosc2_clevel")?;
+            match descriptor.text(at, "blosc2_codec")?.unwrap_or("lz4") {
+                "blosclz" | "lz4" | "lz4hc" | "zlib" | "zstd" => Ok(Compression::Blosc2),
+                other => Err(Error::codec(at, "blosc2", format!("unknown codec `{other}`"))),
+            }
+        }
+        "szip" => szip(at, descriptor, encoding, shuffle_size),
+        later @ ("zfp" | "sz3" | "rle" | "roaring") => {
+            Err(Error::unsupported(at, format!("compression {later}")))
+        }
+        other => Err(Error::codec(at, "compression", format!("unknown compression `{other}`"))),
+    }
+}
+
+fn szip(
+    at: &Place,
+    descriptor: &Descriptor,
+    encoding: &Encoding,
+    shuffle_size: Option<u64>,
+) -> Result<Compression> {
+    let parameter = |key| {
+        let value = descriptor.require(at, key, descriptor.uint(at, key))?;
+        u32::try_from(value).map_err(|_| Error::metadata(at, format!("`{key}` is {value}, beyond 32 bits")))
+    };
+    let (rsi, block) = (parameter("szip_rsi")?, parameter("szip_block_size")?);
+    let mut flags = parameter("szip_flags")?;
+    let bits = match (encoding, shuffle_size, descriptor.dtype.width()) {
+        (Encoding::Packed(packing), ..) => {
+            flags |= szip::MSB; // implied by packed samples, whatever the descriptor says
+            packing.bits()
+        }
+        (_, Some(_), _) => 8,
+        (_, None, Some(width)) => 8 * width as u32,
+        (_, None, None) => 0, // a bitmask has no samples
+    };
+    if matches!(encoding, Encoding::Packed(_)) && !matches!(bits, 8 | 16 | 24 | 32) {
+        // Such files hold the dense bit stream cut into whole bytes, so that what comes out isn't what went in.
+        let what = format!(
+            "simple_packing of {bits} bits and szip don't go together: only 8, 16, 24 and 32 bits can be decoded"
+        );
+        return Err(Error::codec(at, "szip", what));
+    }
+    let aec = Aec::try_new(bits, block, rsi, flags).map_err(|e| Error::codec(at, "szip", e.to_string()))?;
+    // Offsets are a hint that is checked against the stream; of a wrong type they are no hint.
+    let stored_offsets = descriptor.uints(at, "szip_block_offsets").unwrap_or_default();
+    Ok(Compression::Szip { aec, stored_offsets })
+}
