@@ -37,7 +37,7 @@ impl Window<'_> {
     /// # Errors
     /// As [`Window::read`].
     pub(super) fn array<const N: usize>(self, pos: u64, what: &str) -> Result<[u8; N]> {
-        let end = pos.checked_add(N as u64).unwrap_or(u64::MAX);
+        let end = pos.saturating_add(N as u64);
         let bytes = self.read(pos..end, what)?;
         bytes.first_chunk().copied().ok_or_else(|| Error::framing(self.at, format!("{what} is cut short")))
     }

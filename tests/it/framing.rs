@@ -1,7 +1,7 @@
 //! Framing, metadata and descriptors of the whole corpus: sound files as the manifest lists them, broken files as
 //! typed errors.
 
-use crate::corpus;
+use crate::{corpus, memory};
 use millibar::source::LocalFile;
 use millibar::tgm::{self, ByteOrder, Descriptor, File, Limits, MaskKind, Message, Object};
 use millibar::{Error, Result};
@@ -148,3 +148,103 @@ fn sound_files_are_as_the_manifest_lists_them() {
         "{files} files, {messages} messages, {objects} objects"
     );
 }
+
+/// Kinds of defect that framing, metadata and descriptors show by themselves; the others take a decode.
+const FRAMING_KINDS: [&str; 20] = [
+    "truncated",
+    "bad_magic",
+    "bad_version",
+    "bad_length",
+    "bad_frame",
+    "reserved_frame_type",
+    "unknown_frame_type",
+    "bad_frame_order",
+    "bad_preceder",
+    "bad_cbor",
+    "bad_metadata",
+    "deep_nesting",
+    "bad_index",
+    "bad_hash_frame",
+    "bad_cbor_offset",
+    "bad_descriptor",
+    "unknown_dtype",
+    "shape_overflow",
+    "metadata_hash_mismatch",
+    "ambiguous_stream",
+];
+
+/// The reference's class of an error of ours.
+fn class(error: &Error) -> &'static str {
+    match error {
+        Error::Framing { .. } => "FramingError",
+        Error::Metadata { .. } => "MetadataError",
+        _ => "other",
+    }
+}
+
+/// Messages of the file that parse, and the errors of those that don't.
+fn outcome(path: &Path) -> (Option<File>, Vec<Error>) {
+    match open(path) {
+        Ok(file) => {
+            let errors = file.messages.iter().filter_map(|message| message.as_ref().err().cloned()).collect();
+            (Some(file), errors)
+        }
+        Err(error) => (None, vec![error]),
+    }
+}
+
+fn sound_messages(file: Option<&File>) -> usize {
+    file.map_or(0, |file| file.messages.iter().filter(|message| message.is_ok()).count())
+}
+
+#[test]
+fn broken_files_give_typed_errors() {
+    let Some(dir) = corpus::dir() else { return };
+    let (mut seen, mut differing) = (std::collections::BTreeMap::new(), Vec::new());
+    for entry in manifest(&dir.join("bad/manifest.json"))["files"].as_array().unwrap() {
+        let text = |key: &str| entry[key].as_str().unwrap();
+        let (path, kind, expect) = (text("path"), text("kind"), text("expect"));
+        let ((file, errors), peak) = memory::peak(|| outcome(&dir.join("bad").join(path)));
+        let bound = (1 << 16) + 64 * entry["size"].as_u64().unwrap() as usize;
+        assert!(peak <= bound, "{path}: {peak} bytes of memory");
+        let sound = sound_messages(file.as_ref());
+        let hashes: Vec<_> =
+            file.iter().flat_map(|f| f.messages.iter().flatten().map(|m| verify_all(m, f))).collect();
+        let said = entry["reference"]["buffer"]["decode"]["error_class"].as_str();
+        match expect {
+            "reject" if FRAMING_KINDS.contains(&kind) => {
+                assert_eq!(sound, 0, "{path}");
+                let ours = errors.iter().map(class).next().unwrap();
+                if said.is_some_and(|said| said != ours) {
+                    differing.push((path.to_owned(), errors[0].to_string()));
+                }
+            }
+            "reject" => {}
+            "partial" => {
+                let found = entry["messages_found"].as_u64().unwrap() as usize;
+                assert_eq!((sound, errors.len()), (found, 1), "{path}");
+            }
+            "reject_when_verifying" => {
+                assert!(errors.is_empty(), "{path}: {errors:?}");
+                let wrong = if kind == "hash_missing" { "MissingHash" } else { "HashMismatch" };
+                assert_eq!(hashes.iter().filter(|hash| **hash == wrong).count(), 1, "{path}");
+            }
+            "accept" | "either" => assert!(errors.is_empty(), "{path}: {errors:?}"),
+            other => panic!("{path}: unknown expectation {other}"),
+        }
+        *seen.entry(expect.to_owned()).or_insert(0) += 1;
+    }
+    assert!(seen["reject"] > 250 && seen["reject_when_verifying"] >= 6 && seen["partial"] >= 3, "{seen:?}");
+    let differing: Vec<_> = differing.iter().map(|(path, error)| (path.as_str(), error.as_str())).collect();
+    let listed = differing
+        .iter()
+        .zip(DIFFERENT_CLASS)
+        .all(|((path, error), (listed, why))| *path == listed && error.contains(why));
+    assert!(listed && differing.len() == DIFFERENT_CLASS.len(), "{differing:?}");
+}
+
+/// Files that we refuse earlier than the reference, with another class of error, and why.
+const DIFFERENT_CLASS: [(&str, &str); 2] = [
+    ("truncated_stream_0024.tgm", "broken framing: message at byte 0 of unknown length has no postamble"),
+    ("shape_bytes_overflow.tgm", "bad metadata: `shape` [4611686018427387904] of float64 leaves 64 bits"),
+];

@@ -1,0 +1,70 @@
+//! How much memory a piece of code takes at most: a global allocator that counts for each thread on its own.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    /// Bytes held, and the most that were held, since the thread's count was last reset.
+    static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn count(change: isize) {
+    // A thread that is going away has no count any more, and needs none.
+    let _ = HELD.try_with(|held| {
+        let (now, most) = held.get();
+        let now = now.saturating_add(change);
+        held.set((now, most.max(now)));
+    });
+}
+
+// SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise is that of `System`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise is that of `System`.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as isize);
+        // SAFETY: the caller's promise is that of `System`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // Both may be held while the bytes move.
+        count(size as isize);
+        count(-(layout.size() as isize));
+        // SAFETY: the caller's promise is that of `System`.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+/// The result of `work` and the most bytes that it held at once on this thread. What C libraries allocate isn't
+/// counted.
+pub(crate) fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    HELD.with(|held| held.set((0, 0)));
+    let result = work();
+    (result, HELD.with(|held| held.get().1) as usize)
+}
+
+#[test]
+fn peak_counts_what_is_held_at_once() {
+    let (kept, most) = peak(|| {
+        drop(vec![1u8; 3000]);
+        vec![1u8; 1000]
+    });
+    assert_eq!(kept.len(), 1000);
+    assert!((3000..4000).contains(&most), "{most}");
+}
