@@ -2,7 +2,7 @@
 
 use super::{Bytes, Source, Stamp};
 use crate::{Error, Result};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -21,16 +21,21 @@ impl LocalFile {
     /// Maps the file at `path`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it is missing, a directory, or can't be mapped.
+    /// [`Error::Io`] if it is missing, no regular file, or can't be mapped.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name: Arc<str> = path.to_string_lossy().into();
         let map = |e: io::Error| Error::io(Arc::clone(&name), e);
-        let file = File::open(path).map_err(map)?;
-        let meta = file.metadata().map_err(map)?;
-        if meta.is_dir() {
+        // Looked at before it is opened: opening a pipe would wait for a writer.
+        let kind = fs::metadata(path).map_err(map)?.file_type();
+        if kind.is_dir() {
             return Err(map(io::Error::new(io::ErrorKind::IsADirectory, "is a directory")));
         }
+        if !kind.is_file() {
+            return Err(map(io::Error::new(io::ErrorKind::InvalidInput, "is not a regular file")));
+        }
+        let file = File::open(path).map_err(map)?;
+        let meta = file.metadata().map_err(map)?;
         let modified_ns = match meta.modified().map_err(map)?.duration_since(UNIX_EPOCH) {
             Ok(after) => after.as_nanos() as i128,
             Err(before) => -(before.duration().as_nanos() as i128),
@@ -69,5 +74,45 @@ impl Source for LocalFile {
             ));
         }
         Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_lent_and_checked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ten");
+        fs::write(&path, b"0123456789").unwrap();
+        let file = LocalFile::open(&path).unwrap();
+        assert_eq!((file.len(), file.stamp().len, file.is_empty()), (10, 10, false));
+        assert!(file.stamp().modified_ns > 0);
+        assert_eq!(file.read(3..6).unwrap(), &b"345"[..]);
+        assert!(file.read(10..10).unwrap().is_empty());
+        #[allow(clippy::reversed_empty_ranges)]
+        for outside in [0..11, 11..11, 6..3, u64::MAX - 1..u64::MAX] {
+            let error = file.read(outside.clone()).unwrap_err();
+            assert!(matches!(error, Error::Io { .. }), "{outside:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn empty_files_have_no_bytes() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let file = LocalFile::open(file.path()).unwrap();
+        assert!(file.is_empty() && file.read(0..0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let missing = LocalFile::open(dir.path().join("nope.tgm")).unwrap_err().to_string();
+        assert!(missing.contains("nope.tgm: ") && missing.contains("No such file"), "{missing}");
+        let folder = LocalFile::open(dir.path()).unwrap_err().to_string();
+        assert!(folder.ends_with("is a directory"), "{folder}");
+        #[cfg(unix)]
+        assert!(LocalFile::open("/dev/null").unwrap_err().to_string().ends_with("is not a regular file"));
     }
 }
