@@ -5,12 +5,22 @@
 //! ```
 //! Opening reads framing, metadata and coordinate objects only; no other payload is decoded.
 
+mod axes;
+mod choose;
+mod collect;
+mod coords;
+mod facts;
+mod keys;
+mod labels;
+mod layout;
 mod location;
 mod model;
 mod open;
 mod options;
 mod pattern;
 pub mod read;
+mod tables;
+mod times;
 mod types;
 
 pub use location::Location;
@@ -18,4 +28,4 @@ pub use model::{Chunk, Dataset, Dim, GridTable, Variable};
 pub use open::open;
 pub use options::{Missing, OPTIONS, OpenOptions, OptionDoc};
 pub use pattern::NamePattern;
-pub use types::arrow_type;
+pub use types::{arrow_type, values_array};

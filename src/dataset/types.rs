@@ -1,7 +1,13 @@
-//! Arrow types of columns.
+//! Arrow types of columns, and decoded values as arrays.
 
+use crate::codec::Values;
 use crate::tgm::DType;
+use arrow::array::{
+    ArrayRef, BooleanArray, Float16Array, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array,
+    Int64Array, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+};
 use arrow::datatypes::{DataType, Field, Fields};
+use std::sync::Arc;
 
 /// The Arrow type of a column whose cells have this dtype: Arrow's own, with `bfloat16` widened to `Float32`,
 /// `bitmask` as `Boolean`, and complex numbers as a struct `{re, im}`.
@@ -26,4 +32,41 @@ pub fn arrow_type(dtype: DType) -> DataType {
 
 fn complex(part: DataType) -> DataType {
     DataType::Struct(Fields::from(vec![Field::new("re", part.clone(), true), Field::new("im", part, true)]))
+}
+
+/// Decoded values as an array of [`arrow_type`], without nulls: NaN stays a value.
+pub fn values_array(values: Values) -> ArrayRef {
+    match values {
+        Values::Float16(v) => Arc::new(Float16Array::from(v)),
+        Values::BFloat16(v) => Arc::new(Float32Array::from_iter_values(v.iter().map(|x| x.to_f32()))),
+        Values::Float32(v) => Arc::new(Float32Array::from(v)),
+        Values::Float64(v) => Arc::new(Float64Array::from(v)),
+        Values::Int8(v) => Arc::new(Int8Array::from(v)),
+        Values::Int16(v) => Arc::new(Int16Array::from(v)),
+        Values::Int32(v) => Arc::new(Int32Array::from(v)),
+        Values::Int64(v) => Arc::new(Int64Array::from(v)),
+        Values::UInt8(v) => Arc::new(UInt8Array::from(v)),
+        Values::UInt16(v) => Arc::new(UInt16Array::from(v)),
+        Values::UInt32(v) => Arc::new(UInt32Array::from(v)),
+        Values::UInt64(v) => Arc::new(UInt64Array::from(v)),
+        Values::Bitmask(v) => Arc::new(BooleanArray::from_iter(v.iter().map(|bit| Some(*bit != 0)))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_have_the_type_that_columns_declare() {
+        for dtype in DType::ALL {
+            let Some(values) = Values::with_capacity(dtype, 0) else {
+                assert!(dtype.is_complex());
+                continue;
+            };
+            assert_eq!(values_array(values).data_type(), &arrow_type(dtype), "{dtype}");
+        }
+        let bits = values_array(Values::Bitmask(vec![1, 0]));
+        assert_eq!(bits.as_ref(), &BooleanArray::from(vec![true, false]) as &dyn arrow::array::Array);
+    }
 }

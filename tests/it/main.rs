@@ -4,8 +4,10 @@
 
 mod build;
 mod corpus;
+mod datasets;
 mod framing;
 mod framing_rules;
 mod hostile;
 mod memory;
 mod memory_source;
+mod support;

@@ -1,0 +1,321 @@
+//! The first pass over the files: coordinates are decoded, all other objects are sorted by variable.
+
+use super::axes::Hint;
+use super::coords::{self, Coords};
+use super::facts::{Facts, is_free_key};
+use super::location::Files;
+use super::options::bad;
+use super::{NamePattern, OpenOptions};
+use crate::source::{LocalFile, Source};
+use crate::tgm::{self, DType, File, Limits, Map, Message, Object, Value};
+use crate::{Error, Result};
+use std::collections::hash_map::Entry as Slot;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// One object of a variable.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Position of its file in the location.
+    pub(super) file: u32,
+    pub(super) object: Arc<Object>,
+    /// Position of what its name says in [`Collected::name_labels`].
+    pub(super) labels: u32,
+}
+
+/// What the objects of a group have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct GroupKey {
+    pub(super) name: Arc<str>,
+    pub(super) dtype: DType,
+    pub(super) shape: Vec<u64>,
+    /// Which of the patterns named it.
+    pub(super) pattern: Option<usize>,
+    pub(super) hint: Arc<Hint>,
+}
+
+/// Objects of one variable, and metadata that is the same for all of them.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) key: GroupKey,
+    /// Positions in [`Collected::entries`], ascending.
+    pub(super) rows: Vec<u32>,
+    pub(super) attributes: Map,
+}
+
+/// Everything that the files of a location hold.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    pub(super) sources: Vec<Arc<dyn Source>>,
+    /// In order of files, messages and objects. Rows of `facts` are the same.
+    pub(super) entries: Vec<Entry>,
+    pub(super) facts: Facts,
+    pub(super) name_labels: Vec<Vec<String>>,
+    /// In order of first appearance.
+    pub(super) groups: Vec<Group>,
+    pub(super) coords: Coords,
+    /// Metadata that is the same for all messages.
+    pub(super) attributes: Map,
+}
+
+/// What becomes of an object's name.
+#[derive(Debug, Clone)]
+struct Named {
+    name: Arc<str>,
+    pattern: Option<usize>,
+    labels: u32,
+}
+
+/// The state of the pass.
+struct Collector<'a> {
+    options: &'a OpenOptions,
+    limits: &'a Limits,
+    out: Collected,
+    names: HashMap<String, Option<Named>>,
+    hints: HashMap<Hint, Arc<Hint>>,
+    groups: HashMap<GroupKey, usize>,
+    messages: u64,
+    keyed: bool,
+}
+
+/// Reads the framing and metadata of all files, and the coordinates.
+///
+/// # Errors
+/// Those of the files and messages, of coordinates, and [`Error::Option`] for a `variable_key` or `variables` that
+/// fit nothing.
+pub(super) fn collect(
+    location: &str,
+    files: &Files,
+    options: &OpenOptions,
+    limits: &Limits,
+) -> Result<Collected> {
+    let mut collector = Collector {
+        options,
+        limits,
+        out: Collected::default(),
+        names: HashMap::new(),
+        hints: HashMap::new(),
+        groups: HashMap::new(),
+        messages: 0,
+        keyed: false,
+    };
+    for file in &files.files {
+        let source: Arc<dyn Source> = Arc::new(LocalFile::open(&file.path)?);
+        match File::open(Arc::clone(&source), limits) {
+            Ok(file) => collector.file(&file)?,
+            Err(error) => collector.skip(error)?,
+        }
+        collector.out.sources.push(source);
+    }
+    collector.finish(location)
+}
+
+impl Collector<'_> {
+    /// Passes over something broken, if that is wanted.
+    fn skip(&self, error: Error) -> Result<()> {
+        if !self.options.skip_broken || matches!(error, Error::Io { .. }) {
+            return Err(error);
+        }
+        tracing::warn!("left out: {error}");
+        Ok(())
+    }
+
+    fn file(&mut self, file: &File) -> Result<()> {
+        if let Some(index) = self.options.message_index {
+            let message = Arc::clone(file.message(index)?);
+            return self.message(file, &message);
+        }
+        for message in &file.messages {
+            match message {
+                Ok(message) => self.message(file, message)?,
+                Err(error) => self.skip(error.clone())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn message(&mut self, file: &File, message: &Message) -> Result<()> {
+        let metadata = &message.metadata;
+        if self.messages == 0 {
+            self.out.attributes = metadata.extra.clone();
+            self.out.attributes.remove("dim_names");
+        } else {
+            keep_common(&mut self.out.attributes, |key| metadata.extra.get(key));
+        }
+        self.messages += 1;
+        let none = Map::new();
+        for (index, object) in message.objects.iter().enumerate() {
+            let base = metadata.base.get(index).unwrap_or(&none);
+            self.object(file, object, index, base, &metadata.extra)?;
+        }
+        Ok(())
+    }
+
+    fn object(
+        &mut self,
+        file: &File,
+        object: &Arc<Object>,
+        index: usize,
+        base: &Map,
+        extra: &Map,
+    ) -> Result<()> {
+        let said = Said { base, params: &object.descriptor.params, extra };
+        let own = said.first(&["name", "param", "mars.param"]);
+        let coord = own.as_deref().and_then(coords::canonical);
+        let asked = || own.as_deref().is_some_and(|own| self.is_listed(own));
+        if let Some(name) = coord.filter(|_| !asked()) {
+            if object.descriptor.shape.len() != 1 && !self.options.variables.is_empty() {
+                return Ok(()); // not among the variables to keep
+            }
+            let attributes = || said.attributes();
+            let verify = self.options.verify_hash;
+            return self.out.coords.add(name, &file.source, object, attributes, verify, self.limits);
+        }
+        let by_key = self.options.variable_key.as_ref().and_then(|key| said.first(&[key]));
+        self.keyed |= by_key.is_some();
+        const NAMES: [&str; 5] = ["name", "mars.param", "param", "mars.shortName", "shortName"];
+        let name = by_key.or_else(|| said.first(&NAMES)).unwrap_or_else(|| format!("object_{index}"));
+        let Some(named) = self.named(name) else { return Ok(()) };
+        let row = self.row(object)?;
+        self.out.facts.push(base, said.params, extra);
+        let file = self.out.sources.len() as u32;
+        self.out.entries.push(Entry { file, object: Arc::clone(object), labels: named.labels });
+        self.group(named, row, object, &said);
+        Ok(())
+    }
+
+    fn is_listed(&self, name: &str) -> bool {
+        self.options.variables.iter().any(|pattern| pattern.matches(name).is_some())
+    }
+
+    fn row(&self, object: &Object) -> Result<u32> {
+        u32::try_from(self.out.entries.len()).ok().filter(|row| *row < u32::MAX).ok_or_else(|| Error::Limit {
+            at: object.place.clone(),
+            what: "number of objects of one dataset",
+            got: self.out.entries.len() as u64,
+            limit: u64::from(u32::MAX),
+        })
+    }
+
+    /// What becomes of an object called `name`; `None` if it isn't among the variables to keep.
+    fn named(&mut self, name: String) -> Option<Named> {
+        let slot = match self.names.entry(name) {
+            Slot::Occupied(known) => return known.get().clone(),
+            Slot::Vacant(slot) => slot,
+        };
+        let patterns = &self.options.variables;
+        let named = if patterns.is_empty() {
+            Some(Named { name: slot.key().as_str().into(), pattern: None, labels: 0 })
+        } else {
+            let mut matches = patterns.iter().enumerate();
+            matches.find_map(|(i, pattern)| pattern.matches(slot.key()).map(|m| (i, m))).map(|(i, found)| {
+                let labels = found.labels.into_iter().map(Into::into).collect();
+                self.out.name_labels.push(labels);
+                let labels = self.out.name_labels.len() as u32 - 1;
+                Named { name: found.variable.into(), pattern: Some(i), labels }
+            })
+        };
+        slot.insert(named).clone()
+    }
+
+    fn group(&mut self, named: Named, row: u32, object: &Object, said: &Said<'_>) {
+        let hint = Hint::new(said.base, said.extra);
+        let hint = match self.hints.entry(hint) {
+            Slot::Occupied(known) => Arc::clone(known.get()),
+            Slot::Vacant(new) => {
+                let shared = Arc::new(new.key().clone());
+                Arc::clone(new.insert(shared))
+            }
+        };
+        let key = GroupKey {
+            name: named.name,
+            dtype: object.descriptor.dtype,
+            shape: object.descriptor.shape.clone(),
+            pattern: named.pattern,
+            hint,
+        };
+        if let Some(at) = self.groups.get(&key) {
+            let group = &mut self.out.groups[*at];
+            group.rows.push(row);
+            keep_common(&mut group.attributes, |key| said.get(key));
+            return;
+        }
+        self.groups.insert(key.clone(), self.out.groups.len());
+        self.out.groups.push(Group { key, rows: vec![row], attributes: said.attributes() });
+    }
+
+    fn finish(self, location: &str) -> Result<Collected> {
+        let Self { out, options, names, keyed, .. } = self;
+        if let (Some(key), false, false) = (&options.variable_key, keyed, names.is_empty()) {
+            return Err(bad("variable_key", key, "no object has this key"));
+        }
+        if out.entries.is_empty() && !names.is_empty() {
+            let patterns: Vec<_> = options.variables.iter().map(NamePattern::text).collect();
+            let names: BTreeSet<_> = names.keys().map(String::as_str).collect();
+            let mut there = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
+            if names.len() > 20 {
+                there.push_str(", ...");
+            }
+            return Err(bad(
+                "variables",
+                &patterns.join(","),
+                format!("no variable matches; there are {there}"),
+            ));
+        }
+        if out.entries.is_empty() && out.coords.list().is_empty() {
+            let what = format!("no tensors in {} messages of {} files", self.messages, out.sources.len());
+            return Err(Error::Grid { name: location.into(), what });
+        }
+        Ok(out)
+    }
+}
+
+/// What metadata says of one object: of its own, in its descriptor, in its message; in this order.
+struct Said<'a> {
+    base: &'a Map,
+    params: &'a Map,
+    extra: &'a Map,
+}
+
+impl<'a> Said<'a> {
+    /// The first of these dotted paths that leads to a scalar, as text.
+    fn first(&self, paths: &[impl AsRef<str>]) -> Option<String> {
+        let maps = [self.base, self.params, self.extra];
+        let text = |path: &str| maps.iter().find_map(|map| tgm::value_text(tgm::lookup(map, path)?));
+        paths.iter().find_map(|path| text(path.as_ref()).filter(|text| !text.is_empty()))
+    }
+
+    /// A top-level key of the object.
+    fn get(&self, key: &str) -> Option<&'a Value> {
+        self.base.get(key).or_else(|| self.params.get(key).filter(|_| is_free_key(key)))
+    }
+
+    /// Everything said of the object itself, without names of dims and parameters of codecs.
+    fn attributes(&self) -> Map {
+        let free = self.params.iter().filter(|(key, _)| is_free_key(key));
+        let own = self.base.iter().filter(|(key, _)| *key != "dim_names");
+        free.chain(own).map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+}
+
+/// Keeps the entries of `map` that `other` has too, with the same value; nested maps entry by entry.
+pub(super) fn keep_common<'a>(map: &mut Map, other: impl Fn(&str) -> Option<&'a Value>) {
+    map.retain(|key, value| other(key).is_some_and(|other| common(value, other)));
+}
+
+/// Reduces `value` to what it has in common with `other`; `false` if that is nothing.
+fn common(value: &mut Value, other: &Value) -> bool {
+    match (value, other) {
+        (Value::Map(entries), Value::Map(others)) => {
+            if entries == others {
+                return true;
+            }
+            entries.retain_mut(|(key, value)| {
+                let found = others.iter().rev().find(|(other, _)| other == key);
+                found.is_some_and(|(_, other)| common(value, other))
+            });
+            !entries.is_empty()
+        }
+        (value, other) => value == other,
+    }
+}
