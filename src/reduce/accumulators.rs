@@ -1,8 +1,11 @@
 //! The states of aggregates: one for each group, of one variable or expression.
 
-use crate::Result;
+use super::kernels::{self, Stretch, Target};
+use super::state::State;
+use super::widen::{Widen, dtype_of};
 use crate::codec::{Block, Values};
 use crate::tgm::DType;
+use crate::{Error, Result};
 
 /// Which states are kept. Valid cells are always counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -33,7 +36,14 @@ pub enum NanPolicy {
 /// Sums of floats are accumulated in `f64`, by blocks and lanes, with compensation between blocks; integer sums
 /// are exact in 128 bits. Results don't depend on the machine's vector width.
 #[derive(Debug, Clone)]
-pub struct Accumulators {}
+pub struct Accumulators {
+    dtype: DType,
+    wants: Wants,
+    groups: usize,
+    /// Whether NaN is a value, in the total order of floats.
+    total: bool,
+    state: AnyState,
+}
 
 /// What [`Accumulators`] hold, one entry for each group.
 #[derive(Debug)]
@@ -68,39 +78,137 @@ pub struct Moments {
     pub m2: Vec<f64>,
 }
 
+/// States and a buffer to widen blocks in.
+#[derive(Debug, Clone)]
+struct Typed<T> {
+    state: State<T>,
+    wide: Vec<T>,
+}
+
+#[derive(Debug, Clone)]
+enum AnyState {
+    F32(Typed<f32>),
+    F64(Typed<f64>),
+    I32(Typed<i32>),
+    I64(Typed<i64>),
+    U64(Typed<u64>),
+}
+
+/// Runs the same expression for whichever type the states are of.
+macro_rules! each_state {
+    ($any:expr, $typed:ident => $body:expr) => {
+        match $any {
+            AnyState::F32($typed) => $body,
+            AnyState::F64($typed) => $body,
+            AnyState::I32($typed) => $body,
+            AnyState::I64($typed) => $body,
+            AnyState::U64($typed) => $body,
+        }
+    };
+}
+
+impl<T: Widen> Typed<T> {
+    fn new(groups: usize, wants: Wants, total: bool) -> Self {
+        let state =
+            if total { State::new::<true>(groups, wants) } else { State::new::<false>(groups, wants) };
+        Self { state, wide: Vec::new() }
+    }
+
+    fn add(
+        &mut self,
+        total: bool,
+        block: Block<'_>,
+        stretches: &[Stretch],
+        codes: &[u32],
+        keep: Option<&[bool]>,
+    ) {
+        let Some(cells) = T::widen(block, &mut self.wide) else { return };
+        if T::FLOAT && total {
+            kernels::add::<T, true>(&mut self.state, cells, stretches, codes, keep);
+        } else {
+            kernels::add::<T, false>(&mut self.state, cells, stretches, codes, keep);
+        }
+    }
+
+    fn merge(&mut self, other: &mut Self, total: bool, group_of: &dyn Fn(usize) -> usize) {
+        if total {
+            self.state.merge::<true>(&mut other.state, group_of);
+        } else {
+            self.state.merge::<false>(&mut other.state, group_of);
+        }
+    }
+
+    fn read(&mut self, dtype: DType) -> Reading<'_> {
+        self.state.settle();
+        let narrow = |values: &Option<Vec<T>>| values.as_ref().and_then(|values| T::narrow(values, dtype));
+        Reading {
+            sums: self.state.sums(),
+            mins: narrow(&self.state.mins),
+            maxs: narrow(&self.state.maxs),
+            moments: self.state.moments(),
+            counts: &self.state.counts,
+        }
+    }
+}
+
 impl Accumulators {
     /// Empty states of `groups` groups for blocks of `dtype`.
     ///
     /// # Errors
-    /// [`crate::Error::Grid`] for complex dtypes, which can't be reduced.
+    /// [`Error::Grid`] for complex dtypes, which can't be reduced, and for more groups than 32 bits can number.
     pub fn try_new(dtype: DType, groups: usize, wants: Wants, nan: NanPolicy) -> Result<Self> {
-        let _ = (dtype, groups, wants, nan);
-        unimplemented!()
+        if u32::try_from(groups).is_err() {
+            return Err(misfit(format!("{groups} groups are more than can be reduced at once")));
+        }
+        let total = nan == NanPolicy::Value && dtype.is_float();
+        let state = match dtype {
+            DType::Float16 | DType::BFloat16 | DType::Float32 => {
+                AnyState::F32(Typed::new(groups, wants, total))
+            }
+            DType::Float64 => AnyState::F64(Typed::new(groups, wants, total)),
+            DType::Int8 | DType::Int16 | DType::Int32 | DType::UInt8 | DType::UInt16 | DType::Bitmask => {
+                AnyState::I32(Typed::new(groups, wants, total))
+            }
+            DType::Int64 | DType::UInt32 => AnyState::I64(Typed::new(groups, wants, total)),
+            DType::UInt64 => AnyState::U64(Typed::new(groups, wants, total)),
+            DType::Complex64 | DType::Complex128 => {
+                return Err(misfit(format!("{dtype} can't be reduced")));
+            }
+        };
+        Ok(Self { dtype, wants, groups, total, state })
+    }
+
+    /// Dtype of the blocks.
+    pub fn dtype(&self) -> DType {
+        self.dtype
     }
 
     /// Number of groups.
     pub fn groups(&self) -> usize {
-        unimplemented!()
+        self.groups
     }
 
     /// Bytes held.
     pub fn memory(&self) -> usize {
-        unimplemented!()
+        each_state!(&self.state, typed => typed.state.memory() + size_of_val(&typed.wide[..]))
     }
 
     /// Back to empty states, keeping the memory.
     pub fn clear(&mut self) {
-        unimplemented!()
+        let total = self.total;
+        each_state!(&mut self.state, typed => {
+            if total { typed.state.clear::<true>() } else { typed.state.clear::<false>() }
+        });
     }
 
     /// Adds all of `block` to `group`; where `keep` is given, only the cells whose entry is true.
     ///
     /// # Errors
-    /// [`crate::Error::Grid`] if the block is of another dtype, `keep` of another length or the group beyond
-    /// the last; the same holds for the other `add_` functions.
+    /// [`Error::Grid`] if the block is of another dtype, `keep` of another length or the group beyond the last;
+    /// the same holds for the other `add_` functions.
     pub fn add_run(&mut self, group: usize, block: Block<'_>, keep: Option<&[bool]>) -> Result<()> {
-        let _ = (group, block, keep);
-        unimplemented!()
+        self.check_groups(group, 1)?;
+        self.add_all(block, Target::Run(group), &[], keep)
     }
 
     /// Adds cell `i` of `block` to group `first_group + i`.
@@ -108,8 +216,8 @@ impl Accumulators {
     /// # Errors
     /// As [`Accumulators::add_run`].
     pub fn add_each(&mut self, first_group: usize, block: Block<'_>, keep: Option<&[bool]>) -> Result<()> {
-        let _ = (first_group, block, keep);
-        unimplemented!()
+        self.check_groups(first_group, block.len())?;
+        self.add_all(block, Target::Each(first_group), &[], keep)
     }
 
     /// Adds cell `i` of `block` to group `base + codes[i]`.
@@ -123,21 +231,74 @@ impl Accumulators {
         block: Block<'_>,
         keep: Option<&[bool]>,
     ) -> Result<()> {
-        let _ = (base, codes, block, keep);
-        unimplemented!()
+        if codes.len() != block.len() {
+            return Err(misfit(format!("{} codes for {} cells", codes.len(), block.len())));
+        }
+        let top = codes.iter().copied().max().map_or(0, |code| code as usize + 1);
+        self.check_groups(base, top)?;
+        self.add_all(block, Target::Codes { base, at: 0 }, codes, keep)
+    }
+
+    fn add_all(&mut self, block: Block<'_>, to: Target, codes: &[u32], keep: Option<&[bool]>) -> Result<()> {
+        self.add(block, &[Stretch { start: 0, len: block.len(), to }], codes, keep)
+    }
+
+    fn check_groups(&self, first: usize, count: usize) -> Result<()> {
+        match first.checked_add(count) {
+            Some(end) if end <= self.groups => Ok(()),
+            _ => Err(misfit(format!("{count} groups from {first} of {}", self.groups))),
+        }
+    }
+
+    /// Adds `block` stretch by stretch. The stretches must lie inside the block and lead to groups that exist.
+    pub(super) fn add(
+        &mut self,
+        block: Block<'_>,
+        stretches: &[Stretch],
+        codes: &[u32],
+        keep: Option<&[bool]>,
+    ) -> Result<()> {
+        let dtype = dtype_of(&block);
+        if dtype != self.dtype {
+            return Err(misfit(format!("a block of {dtype} for states of {}", self.dtype)));
+        }
+        if keep.is_some_and(|keep| keep.len() != block.len()) {
+            return Err(misfit(format!("a mask of another length than its {} cells", block.len())));
+        }
+        let total = self.total;
+        each_state!(&mut self.state, typed => typed.add(total, block, stretches, codes, keep));
+        Ok(())
     }
 
     /// Merges group `i` of `other` (same dtype, wants and policy) into group `group_of(i)`.
     ///
     /// # Errors
-    /// [`crate::Error::Grid`] if the two don't match or a group is beyond the last.
+    /// [`Error::Grid`] if the two don't match or a group is beyond the last; then nothing is merged.
     pub fn merge(&mut self, other: &mut Accumulators, group_of: impl Fn(usize) -> usize) -> Result<()> {
-        let _ = (other, group_of(0));
-        unimplemented!()
+        if (self.dtype, self.wants, self.total) != (other.dtype, other.wants, other.total) {
+            return Err(misfit("states of different kinds can't be merged".into()));
+        }
+        (0..other.groups).try_for_each(|group| self.check_groups(group_of(group), 1))?;
+        let total = self.total;
+        match (&mut self.state, &mut other.state) {
+            (AnyState::F32(a), AnyState::F32(b)) => a.merge(b, total, &group_of),
+            (AnyState::F64(a), AnyState::F64(b)) => a.merge(b, total, &group_of),
+            (AnyState::I32(a), AnyState::I32(b)) => a.merge(b, total, &group_of),
+            (AnyState::I64(a), AnyState::I64(b)) => a.merge(b, total, &group_of),
+            (AnyState::U64(a), AnyState::U64(b)) => a.merge(b, total, &group_of),
+            _ => return Err(misfit("states of different kinds can't be merged".into())),
+        }
+        Ok(())
     }
 
     /// The states as they are now.
     pub fn read(&mut self) -> Reading<'_> {
-        unimplemented!()
+        let dtype = self.dtype;
+        each_state!(&mut self.state, typed => typed.read(dtype))
     }
+}
+
+/// Something that doesn't fit the states or the chunk.
+pub(super) fn misfit(what: String) -> Error {
+    Error::Grid { name: "reduction".into(), what }
 }

@@ -9,8 +9,16 @@
 //! the kernel for that. [`Accumulators`] hold the states, one for each group, of one variable or expression.
 
 mod accumulators;
+mod cell;
 mod chunk;
+mod each;
 mod groups;
+mod kernels;
+mod plan;
+mod rows;
+mod run;
+mod state;
+mod widen;
 
 pub use accumulators::{Accumulators, Moments, NanPolicy, Reading, Sums, Wants};
 pub use chunk::ChunkReducer;

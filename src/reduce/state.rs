@@ -1,0 +1,292 @@
+//! What is remembered of each group.
+
+use super::cell::Cell;
+use super::{Moments, Sums, Wants};
+
+/// A sum of two floats, and what rounding took from it.
+#[inline(always)]
+pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let of_b = sum - a;
+    (sum, (a - (sum - of_b)) + (b - of_b))
+}
+
+/// A compensated sum: its running value and the collected rounding errors.
+#[inline(always)]
+pub(super) fn total(near: f64, rest: f64) -> f64 {
+    // Once the sum is infinite or NaN the errors are NaN and mean nothing.
+    if near.is_finite() { near + rest } else { near }
+}
+
+/// The state of some cells that all belong to one group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Partial<T> {
+    pub(super) count: u64,
+    pub(super) sum: f64,
+    pub(super) rest: f64,
+    pub(super) exact: i128,
+    pub(super) min: T,
+    pub(super) max: T,
+    pub(super) m2: f64,
+}
+
+impl<T: Cell> Partial<T> {
+    #[inline(always)]
+    pub(super) fn empty<const TOTAL: bool>() -> Self {
+        let (min, max) = if TOTAL { (T::TOP, T::BOTTOM) } else { (T::HIGHEST, T::LOWEST) };
+        Self { count: 0, sum: 0.0, rest: 0.0, exact: 0, min, max, m2: 0.0 }
+    }
+
+    #[inline(always)]
+    pub(super) fn merge<const TOTAL: bool>(&mut self, other: &Self) {
+        if other.count == 0 {
+            return;
+        }
+        self.m2 = merge_m2(
+            (self.count, total(self.sum, self.rest), self.m2),
+            (other.count, total(other.sum, other.rest), other.m2),
+        );
+        let (sum, lost) = two_sum(self.sum, other.sum);
+        self.sum = sum;
+        self.rest += lost + other.rest;
+        self.count += other.count;
+        self.exact += other.exact;
+        if other.min.below::<TOTAL>(self.min) {
+            self.min = other.min;
+        }
+        if other.max.above::<TOTAL>(self.max) {
+            self.max = other.max;
+        }
+    }
+}
+
+/// The sum of squared deviations of two sets of values from their common mean (Chan, Golub and LeVeque), each
+/// set given as (count, sum, sum of squared deviations from its own mean); the second isn't empty.
+#[inline(always)]
+pub(super) fn merge_m2(a: (u64, f64, f64), b: (u64, f64, f64)) -> f64 {
+    if a.0 == 0 {
+        return b.2;
+    }
+    let (n, m) = (a.0 as f64, b.0 as f64);
+    let delta = b.1 / m - a.1 / n;
+    a.2 + b.2 + delta * delta * (n * (m / (n + m)))
+}
+
+/// Compensated float sums.
+#[derive(Debug, Clone)]
+pub(super) struct FloatSums {
+    pub(super) near: Vec<f64>,
+    pub(super) rest: Vec<f64>,
+}
+
+/// How many cells may be added to an `i64` before a sum of 32-bit values could leave it.
+const ROOM: usize = 1 << 31;
+
+/// Exact integer sums. Narrow cells are added to 64-bit sums that are carried over to 128 bits before they
+/// could overflow.
+#[derive(Debug, Clone)]
+pub(super) struct IntSums {
+    /// Empty for cells that aren't narrow.
+    pub(super) near: Vec<i64>,
+    /// Empty for narrow cells until the first carry.
+    pub(super) far: Vec<i128>,
+    added: usize,
+}
+
+impl IntSums {
+    fn new(groups: usize, narrow: bool) -> Self {
+        let (near, far) = if narrow { (groups, 0) } else { (0, groups) };
+        Self { near: vec![0; near], far: vec![0; far], added: 0 }
+    }
+
+    /// Makes room for `cells` more narrow cells in any group; at most 2^31 at once.
+    #[inline(always)]
+    pub(super) fn make_room(&mut self, cells: usize) {
+        self.added += cells;
+        if self.added > ROOM {
+            self.carry();
+            self.added = cells;
+        }
+    }
+
+    #[cold]
+    fn carry(&mut self) {
+        self.far.resize(self.near.len().max(self.far.len()), 0);
+        for (far, near) in self.far.iter_mut().zip(&mut self.near) {
+            *far += i128::from(std::mem::take(near));
+        }
+    }
+
+    fn sum(&self, group: usize) -> i128 {
+        self.far.get(group).copied().unwrap_or(0) + self.near.get(group).copied().map_or(0, i128::from)
+    }
+}
+
+/// States of all groups, for cells of type `T`.
+#[derive(Debug, Clone)]
+pub(super) struct State<T> {
+    pub(super) wants: Wants,
+    pub(super) counts: Vec<u64>,
+    /// Counts yet to be added: entry `i` is what group `i` has more of than group `i - 1`. Empty if there are
+    /// none. A block whose cells are all valid and go to consecutive groups costs two entries here.
+    pub(super) steps: Vec<i64>,
+    /// Sums of floats; also of integers where moments are wanted.
+    pub(super) float: Option<FloatSums>,
+    pub(super) int: Option<IntSums>,
+    pub(super) mins: Option<Vec<T>>,
+    pub(super) maxs: Option<Vec<T>>,
+    pub(super) m2: Option<Vec<f64>>,
+}
+
+impl<T: Cell> State<T> {
+    pub(super) fn new<const TOTAL: bool>(groups: usize, wants: Wants) -> Self {
+        let start = Partial::<T>::empty::<TOTAL>();
+        let float = if T::FLOAT { wants.sum || wants.moments } else { wants.moments };
+        Self {
+            wants,
+            counts: vec![0; groups],
+            steps: Vec::new(),
+            float: float.then(|| FloatSums { near: vec![0.0; groups], rest: vec![0.0; groups] }),
+            int: (!T::FLOAT && wants.sum).then(|| IntSums::new(groups, T::NARROW)),
+            mins: wants.min.then(|| vec![start.min; groups]),
+            maxs: wants.max.then(|| vec![start.max; groups]),
+            m2: wants.moments.then(|| vec![0.0; groups]),
+        }
+    }
+
+    pub(super) fn clear<const TOTAL: bool>(&mut self) {
+        let start = Partial::<T>::empty::<TOTAL>();
+        self.counts.fill(0);
+        self.steps.fill(0);
+        if let Some(float) = &mut self.float {
+            float.near.fill(0.0);
+            float.rest.fill(0.0);
+        }
+        if let Some(int) = &mut self.int {
+            int.near.fill(0);
+            int.far.fill(0);
+            int.added = 0;
+        }
+        self.mins.iter_mut().for_each(|mins| mins.fill(start.min));
+        self.maxs.iter_mut().for_each(|maxs| maxs.fill(start.max));
+        self.m2.iter_mut().for_each(|m2| m2.fill(0.0));
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        let mut bytes = 8 * (self.counts.capacity() + self.steps.capacity());
+        bytes += self.float.as_ref().map_or(0, |float| 8 * (float.near.capacity() + float.rest.capacity()));
+        bytes += self.int.as_ref().map_or(0, |int| 8 * int.near.capacity() + 16 * int.far.capacity());
+        for values in [&self.mins, &self.maxs] {
+            bytes += values.as_ref().map_or(0, |values| size_of::<T>() * values.capacity());
+        }
+        bytes + self.m2.as_ref().map_or(0, |m2| 8 * m2.capacity())
+    }
+
+    /// Adds the state of some cells to `group`.
+    #[inline(always)]
+    pub(super) fn fold<const TOTAL: bool>(&mut self, group: usize, partial: &Partial<T>) {
+        if partial.count == 0 {
+            return;
+        }
+        if let Some(float) = &mut self.float {
+            if let Some(m2) = &mut self.m2 {
+                let held = (self.counts[group], total(float.near[group], float.rest[group]), m2[group]);
+                m2[group] = merge_m2(held, (partial.count, total(partial.sum, partial.rest), partial.m2));
+            }
+            let (sum, lost) = two_sum(float.near[group], partial.sum);
+            float.near[group] = sum;
+            float.rest[group] += lost + partial.rest;
+        }
+        if let Some(int) = &mut self.int {
+            match int.near.get_mut(group).filter(|_| partial.count <= ROOM as u64) {
+                Some(_) => {
+                    int.make_room(partial.count as usize);
+                    int.near[group] += partial.exact as i64;
+                }
+                None => {
+                    int.far.resize(self.counts.len(), 0);
+                    int.far[group] += partial.exact;
+                }
+            }
+        }
+        if let Some(mins) = &mut self.mins
+            && partial.min.below::<TOTAL>(mins[group])
+        {
+            mins[group] = partial.min;
+        }
+        if let Some(maxs) = &mut self.maxs
+            && partial.max.above::<TOTAL>(maxs[group])
+        {
+            maxs[group] = partial.max;
+        }
+        self.counts[group] += partial.count;
+    }
+
+    /// The state of `group`; counts must be settled.
+    fn partial<const TOTAL: bool>(&self, group: usize) -> Partial<T> {
+        let start = Partial::empty::<TOTAL>();
+        Partial {
+            count: self.counts[group],
+            sum: self.float.as_ref().map_or(0.0, |float| float.near[group]),
+            rest: self.float.as_ref().map_or(0.0, |float| float.rest[group]),
+            exact: self.int.as_ref().map_or(0, |int| int.sum(group)),
+            min: self.mins.as_ref().map_or(start.min, |mins| mins[group]),
+            max: self.maxs.as_ref().map_or(start.max, |maxs| maxs[group]),
+            m2: self.m2.as_ref().map_or(0.0, |m2| m2[group]),
+        }
+    }
+
+    /// Merges group `i` of `other` into group `group_of(i)`; both must exist.
+    pub(super) fn merge<const TOTAL: bool>(&mut self, other: &mut Self, group_of: &dyn Fn(usize) -> usize) {
+        self.settle();
+        other.settle();
+        for group in 0..other.counts.len() {
+            if other.counts[group] > 0 {
+                self.fold::<TOTAL>(group_of(group), &other.partial::<TOTAL>(group));
+            }
+        }
+    }
+
+    /// Notes one more valid cell for each of `len` groups from `first`.
+    #[inline(always)]
+    pub(super) fn count_each(&mut self, first: usize, len: usize) {
+        if self.steps.is_empty() {
+            self.steps.resize(self.counts.len() + 1, 0);
+        }
+        self.steps[first] += 1;
+        self.steps[first + len] -= 1;
+    }
+
+    /// Brings the counts up to date.
+    pub(super) fn settle(&mut self) {
+        let mut more = 0;
+        for (count, step) in self.counts.iter_mut().zip(&mut self.steps) {
+            more += std::mem::take(step);
+            *count = count.wrapping_add_signed(more);
+        }
+        self.steps.last_mut().into_iter().for_each(|step| *step = 0);
+    }
+
+    pub(super) fn sums(&self) -> Option<Sums> {
+        if !self.wants.sum {
+            return None;
+        }
+        match (&self.int, &self.float) {
+            (Some(int), _) => Some(Sums::Int((0..self.counts.len()).map(|group| int.sum(group)).collect())),
+            (None, Some(_)) => Some(Sums::Float(self.totals())),
+            (None, None) => None,
+        }
+    }
+
+    fn totals(&self) -> Vec<f64> {
+        let Some(float) = &self.float else { return Vec::new() };
+        float.near.iter().zip(&float.rest).map(|(&near, &rest)| total(near, rest)).collect()
+    }
+
+    /// The moments; counts must be settled.
+    pub(super) fn moments(&self) -> Option<Moments> {
+        let m2 = self.m2.clone()?;
+        let mean = |(sum, &count): (f64, &u64)| if count > 0 { sum / count as f64 } else { 0.0 };
+        Some(Moments { means: self.totals().into_iter().zip(&self.counts).map(mean).collect(), m2 })
+    }
+}
