@@ -4,6 +4,7 @@
 
 mod build;
 mod corpus;
+mod dataset_rules;
 mod datasets;
 mod framing;
 mod framing_rules;
