@@ -3,10 +3,11 @@
 //! ```text
 //! session   a SessionContext with all of the below
 //! config    SET millibar.x = ...
-//! ddl, url  CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM, FROM 'path.tgm'
+//! ddl       CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM, FROM 'path.tgm'
 //! provider  TensorTable: schema, and which filters the scan decides
 //! filter    predicates on dims, evaluated on the coords, become a selection
-//! scan      TensorScanExec: rows in the grid's C order
+//! labels    literals beside Float32 dims
+//! scan      TensorScanExec: rows in the grid's C order (layout, rows, order)
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
 //! functions std, and sum of integers without overflow
 //! metrics   what EXPLAIN ANALYZE shows
@@ -16,12 +17,19 @@
 
 pub mod aggregate;
 pub mod config;
+pub mod ddl;
 pub mod metrics;
 pub mod provider;
 pub mod scan;
 pub mod session;
+pub mod types;
 
 mod filter;
+mod functions;
+mod labels;
+mod layout;
+mod order;
+mod rows;
 
 pub use config::MillibarConfig;
 pub use provider::TensorTable;

@@ -1,8 +1,19 @@
 //! The table provider of one grid.
 
-use super::config::TableOverrides;
-use crate::dataset::GridTable;
+use super::config::{Share, TableOverrides};
+use super::scan::{ColumnSource, TensorScanExec};
+use super::{external, filter, types};
+use crate::codec::Verify;
+use crate::dataset::{self, Dataset, GridTable, Location, OpenOptions};
+use crate::tgm::Limits;
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The variables of one grid, as columns beside their dims.
@@ -15,7 +26,13 @@ pub struct TensorTable {
 }
 
 impl TensorTable {
-    /// What plans and errors call it.
+    /// A table over `grid`; `name` is what plans call it.
+    pub fn new(name: impl Into<Arc<str>>, grid: Arc<GridTable>, overrides: TableOverrides) -> Self {
+        let schema = types::schema_of(&grid);
+        Self { name: name.into(), grid, schema, overrides }
+    }
+
+    /// What plans call it.
     pub fn name(&self) -> &Arc<str> {
         &self.name
     }
@@ -25,7 +42,8 @@ impl TensorTable {
         &self.grid
     }
 
-    /// Dims, outermost first, then variables.
+    /// Dims, outermost first, then variables. Each field says in its metadata ([`types::ROLE`]) which it is,
+    /// and carries the scalar attributes (`units`, ...) as texts.
     pub fn arrow_schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -34,16 +52,120 @@ impl TensorTable {
     pub fn overrides(&self) -> &TableOverrides {
         &self.overrides
     }
-}
 
-impl TensorTable {
     /// What column `index` of the schema is.
-    pub fn column(&self, index: usize) -> super::scan::ColumnSource {
-        let dims = self.grid.dims.len();
-        if index < dims {
-            super::scan::ColumnSource::Dim(index)
-        } else {
-            super::scan::ColumnSource::Variable(index - dims)
+    pub fn column(&self, index: usize) -> ColumnSource {
+        match index.checked_sub(self.grid.dims.len()) {
+            None => ColumnSource::Dim(index),
+            Some(variable) => ColumnSource::Variable(variable),
         }
     }
+}
+
+#[async_trait]
+impl TableProvider for TensorTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let decided = |filter: &&Expr| match filter::decided_by(&self.grid, filter) {
+            Some(_) => TableProviderFilterPushDown::Exact,
+            None => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(decided).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let selection = filter::select(&self.grid, filters, state)?;
+        let scan =
+            TensorScanExec::try_new(self.clone(), selection, projection, limit, state.config_options())?;
+        Ok(Arc::new(scan))
+    }
+}
+
+/// Opened tables of one location.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// Coords and variables.
+    pub dataset: Dataset,
+    /// What its tables choose for themselves.
+    pub overrides: TableOverrides,
+}
+
+impl Opened {
+    /// The only table, as `name`.
+    ///
+    /// # Errors
+    /// A plan error if there are several grids (it lists them), or none.
+    pub fn single(&self, name: &str) -> Result<TensorTable> {
+        let grid = self.dataset.single_table().map_err(external)?;
+        Ok(TensorTable::new(name, Arc::clone(grid), self.overrides))
+    }
+
+    /// Every table: a single one as `name`, several as `name_<dims joined by _>`, with sizes where several have
+    /// the same dims.
+    pub fn named(&self, name: &str) -> Vec<TensorTable> {
+        if let [grid] = self.dataset.tables.as_slice() {
+            return vec![TensorTable::new(name, Arc::clone(grid), self.overrides)];
+        }
+        let suffix = |grid: String| {
+            let plain = grid.replace(',', "_").replace('=', "");
+            if plain.is_empty() { "scalar".to_string() } else { plain }
+        };
+        let names = self.dataset.grid_names().into_iter().map(|grid| format!("{name}_{}", suffix(grid)));
+        let tables = names.zip(&self.dataset.tables);
+        tables.map(|(name, grid)| TensorTable::new(name, Arc::clone(grid), self.overrides)).collect()
+    }
+}
+
+/// Opens `locations` (files, globs, patterns) as one dataset. Reads framing, metadata and coordinate objects,
+/// on a thread where that may block.
+///
+/// # Errors
+/// [`crate::Error`]s of options, files and metadata, with file, message and object.
+pub async fn open(locations: Vec<String>, options: HashMap<String, String>) -> Result<Opened> {
+    let work = move || open_blocking(&locations, &options);
+    match SpawnedTask::spawn_blocking(work).join().await {
+        Ok(opened) => opened,
+        Err(e) => Err(DataFusionError::External(Box::new(e))),
+    }
+}
+
+/// As [`open`], on this thread.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_blocking(locations: &[String], options: &HashMap<String, String>) -> Result<Opened> {
+    let mut pairs: Vec<_> = options.iter().collect();
+    pairs.sort();
+    let parsed = OpenOptions::from_pairs(pairs).map_err(external)?;
+    let given = |key: &str| options.contains_key(key);
+    let overrides = TableOverrides {
+        range_threshold: parsed.range_threshold.map(Share::try_new).transpose()?,
+        nan_as_null: given("nan_as_null").then_some(parsed.nan_as_null),
+        verify_hash: given("verify_hash").then_some(parsed.verify_hash == Verify::FullDecodes),
+    };
+    let location = match locations {
+        [location] => Location::parse(bare(location)),
+        several => Location::from_list(several.iter().map(|location| bare(location))),
+    };
+    let dataset =
+        dataset::open(&location.map_err(external)?, &parsed, &Limits::default()).map_err(external)?;
+    Ok(Opened { dataset, overrides })
+}
+
+/// A `file://` URL as a path; anything else as it is.
+fn bare(location: &str) -> &str {
+    location.strip_prefix("file://").unwrap_or(location)
 }

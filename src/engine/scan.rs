@@ -1,35 +1,114 @@
-//! Rows of a grid.
+//! `TensorScanExec`: the kept cells of a grid as rows, in the grid's C order.
 
-use super::filter::{CellMask, Kept};
+use super::config::MillibarConfig;
+use super::layout::{Layout, TARGET_CELLS};
+use super::metrics::ScanMetrics;
+use super::order;
 use super::provider::TensorTable;
-use crate::dataset::GridTable;
-use crate::dataset::read::ReadOptions;
-use crate::tensor::Selection;
+use super::rows::{LabelCache, Rows};
+use crate::dataset::read::{ReadOptions, Reader};
+use crate::dataset::{GridTable, Variable};
+use crate::tensor::{ChunkGrid, Part, Selection};
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ColumnStatistics, Result, Statistics, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::StatisticsArgs;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Fewer rows than this aren't worth another partition.
+const PARTITION_ROWS: u64 = 1 << 15;
 
 /// What a column of a tensor table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnSource {
-    /// The labels of a dim.
+    /// The labels of the dim of this index.
     Dim(usize),
-    /// The cells of a variable.
+    /// The cells of the variable of this index.
     Variable(usize),
 }
 
-/// Yields the kept cells of a grid as rows, in C order.
-#[derive(Debug)]
+/// Yields the kept cells of a grid as rows, in C order: a partition is a run of them.
+#[derive(Debug, Clone)]
 pub struct TensorScanExec {
     table: TensorTable,
-    kept: Kept,
+    selection: Selection,
     projection: Vec<usize>,
     schema: SchemaRef,
     limit: Option<usize>,
     options: ReadOptions,
     target_partitions: usize,
+    batch_size: usize,
+    layout: Arc<Layout>,
+    /// A range of units for each partition.
+    partitions: Vec<Range<u64>>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
 }
 
 impl TensorScanExec {
+    /// A scan of the columns `projection` of `table` (all of them if `None`) where `selection` keeps cells, up
+    /// to `limit` rows.
+    ///
+    /// # Errors
+    /// Those of DataFusion for a projection that leaves the schema.
+    pub fn try_new(
+        table: TensorTable,
+        selection: Selection,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+        config: &ConfigOptions,
+    ) -> Result<Self> {
+        let all = || (0..table.arrow_schema().fields().len()).collect();
+        let projection = projection.cloned().unwrap_or_else(all);
+        let schema = Arc::new(table.arrow_schema().project(&projection)?);
+        let options = MillibarConfig::of(config).read_options(table.overrides());
+        let selection = match limit {
+            Some(limit) => selection.take_first(limit as u64),
+            None => selection,
+        };
+        let target_partitions = config.execution.target_partitions.max(1);
+        let batch_size = config.execution.batch_size.get();
+        let rows = selection.len().min(limit.map_or(u64::MAX, |limit| limit as u64));
+        let smallest = batch_size as u64;
+        let target = (rows / target_partitions as u64).clamp(smallest, TARGET_CELLS.max(smallest));
+        let grains = grains(&table, &projection, target, &options);
+        let layout = Arc::new(Layout::new(selection.clone(), &grains, target));
+        let partitions = partition(layout.units(), rows, target_partitions);
+        let properties = PlanProperties::new(
+            order::properties(&table, &projection, &schema, &selection)?,
+            Partitioning::UnknownPartitioning(partitions.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        Ok(Self {
+            table,
+            selection,
+            projection,
+            schema,
+            limit,
+            options,
+            target_partitions,
+            batch_size,
+            layout,
+            partitions,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+
     /// The provider that made it.
     pub fn table(&self) -> &TensorTable {
         &self.table
@@ -40,14 +119,9 @@ impl TensorScanExec {
         self.table.grid()
     }
 
-    /// Positions kept along each dim.
+    /// The cells that are kept.
     pub fn selection(&self) -> &Selection {
-        &self.kept.product
-    }
-
-    /// Conditions over several dims that the kept cells meet besides.
-    pub fn masks(&self) -> &Arc<[CellMask]> {
-        &self.kept.masks
+        &self.selection
     }
 
     /// Columns of the table (dims, then variables) that are asked for, in output order.
@@ -58,11 +132,6 @@ impl TensorScanExec {
     /// What output column `index` is.
     pub fn column(&self, index: usize) -> ColumnSource {
         self.table.column(self.projection[index])
-    }
-
-    /// Schema of the output: the projected columns.
-    pub fn output_schema(&self) -> &SchemaRef {
-        &self.schema
     }
 
     /// Rows after which it stops.
@@ -78,5 +147,260 @@ impl TensorScanExec {
     /// Partitions that the session asks for.
     pub fn target_partitions(&self) -> usize {
         self.target_partitions
+    }
+
+    /// Rows a batch.
+    pub fn batch_size(&self) -> usize {
+        self.batch_size
+    }
+
+    /// Rows that it yields.
+    pub fn rows(&self) -> u64 {
+        self.selection.len().min(self.limit.map_or(u64::MAX, |limit| limit as u64))
+    }
+
+    /// What the selection takes of each touched chunk of `grid`, as at most `target_partitions` lists of similar
+    /// size that follow each other in C order of chunks.
+    pub fn partition_parts(&self, grid: &ChunkGrid) -> Vec<Vec<Part>> {
+        let parts = grid.parts(&self.selection);
+        let total: u64 = parts.iter().map(Part::len).sum();
+        let share = total.div_ceil(self.target_partitions as u64).max(1);
+        let mut lists: Vec<Vec<Part>> = Vec::new();
+        let mut before = 0;
+        for part in parts {
+            let list = (before / share) as usize;
+            before += part.len();
+            if lists.is_empty() || list >= lists.len() {
+                lists.push(Vec::new());
+            }
+            if let Some(last) = lists.last_mut() {
+                last.push(part);
+            }
+        }
+        lists
+    }
+
+    /// Predicates in words: what is kept of each dim that isn't kept whole, such as
+    /// `level=[500] (1 of 13), latitude=[5..-5] (11 of 181)`, and over which dims there are masks.
+    pub fn describe_selection(&self) -> Vec<String> {
+        let dims = self.grid().dims.iter().zip(&self.selection.dims);
+        let cut = dims.filter(|(dim, kept)| !kept.is_full(dim.len() as u64));
+        let mut words: Vec<String> = cut.map(|(dim, kept)| order::describe(dim, kept)).collect();
+        for mask in &self.selection.masks {
+            let names: Vec<_> = mask.dims().iter().map(|&dim| self.grid().dims[dim].name.as_str()).collect();
+            words.push(format!("mask({})", names.join(", ")));
+        }
+        words
+    }
+
+    /// The variables among the projected columns.
+    fn variables(&self) -> impl Iterator<Item = &Variable> {
+        projected(&self.table, &self.projection)
+    }
+
+    /// Chunks of the projected variables: how many the selection touches, and how many there are.
+    fn chunks(&self) -> (u64, u64) {
+        let touched = |variable: &Variable| variable.grid.parts(&self.selection).len() as u64;
+        self.variables().fold((0, 0), |(some, all), v| (some + touched(v), all + v.chunks.len() as u64))
+    }
+
+    /// Bytes that one partition holds at a time: a unit's columns, and the chunk that is being decoded.
+    fn memory(&self) -> usize {
+        let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
+        let labels = (self.projection.len() - self.variables().count()) as u64 * 8;
+        let unit = self.layout.largest() * (labels + self.variables().map(cell).sum::<u64>());
+        let chunk = |v: &Variable| v.grid.chunk_shape().iter().product::<u64>() * cell(v);
+        let whole = |v: &&Variable| !v.seeks(self.layout.largest(), self.options.range_threshold);
+        (unit + self.variables().filter(whole).map(chunk).max().unwrap_or(0)) as usize
+    }
+
+    fn rows_of(&self, partition: usize) -> Rows {
+        let metrics = ScanMetrics::new(&self.metrics, partition);
+        if partition == 0 {
+            let (touched, total) = self.chunks();
+            metrics.chunks_total.add(total as usize);
+            metrics.chunks_pruned.add((total - touched) as usize);
+        }
+        Rows {
+            grid: Arc::clone(self.grid()),
+            columns: (0..self.projection.len()).map(|index| self.column(index)).collect(),
+            schema: Arc::clone(&self.schema),
+            layout: Arc::clone(&self.layout),
+            units: self.partitions[partition].clone(),
+            remaining: self.rows().saturating_sub(self.rows_before(partition)),
+            batch_size: self.batch_size,
+            reader: Reader::new(self.options),
+            metrics,
+            labels: LabelCache::default(),
+            current: None,
+        }
+    }
+
+    /// Rows of the partitions before this one, where a limit makes them count.
+    fn rows_before(&self, partition: usize) -> u64 {
+        if self.limit.is_none() {
+            return 0;
+        }
+        let units = 0..self.partitions[partition].start;
+        units.map(|unit| self.layout.selection(&self.layout.unit(unit)).len()).sum()
+    }
+
+    fn statistics(&self, partition: Option<usize>) -> Statistics {
+        let units = match partition {
+            Some(partition) if self.partitions.len() > 1 => self.partitions[partition].clone(),
+            _ => return self.total_statistics(),
+        };
+        let rows = units.map(|unit| self.layout.selection(&self.layout.unit(unit)).len()).sum::<u64>();
+        let rows = match (self.limit, partition) {
+            (Some(_), Some(partition)) => rows.min(self.rows().saturating_sub(self.rows_before(partition))),
+            _ => rows,
+        };
+        let rows = Precision::Exact(rows as usize);
+        Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema) }
+    }
+
+    fn total_statistics(&self) -> Statistics {
+        let rows = self.rows() as usize;
+        let column = |index: usize| match self.column(index) {
+            // several masks, or a limit, may leave nothing of a position
+            ColumnSource::Dim(dim) if self.limit.is_none() && self.selection.masks.len() < 2 && rows > 0 => {
+                order::dim_statistics(&self.grid().dims[dim], &self.selection.dims[dim])
+            }
+            ColumnSource::Dim(_) => {
+                ColumnStatistics { null_count: Precision::Exact(0), ..ColumnStatistics::new_unknown() }
+            }
+            ColumnSource::Variable(_) => ColumnStatistics::new_unknown(),
+        };
+        Statistics {
+            num_rows: Precision::Exact(rows),
+            total_byte_size: Precision::Absent,
+            column_statistics: (0..self.projection.len()).map(column).collect(),
+        }
+    }
+}
+
+fn projected<'a>(table: &'a TensorTable, projection: &'a [usize]) -> impl Iterator<Item = &'a Variable> {
+    projection.iter().filter_map(|&column| match table.column(column) {
+        ColumnSource::Variable(index) => table.grid().variables.get(index),
+        ColumnSource::Dim(_) => None,
+    })
+}
+
+/// Chunk shapes that a unit of `target` cells mustn't cut.
+fn grains(table: &TensorTable, projection: &[usize], target: u64, options: &ReadOptions) -> Vec<Vec<u64>> {
+    projected(table, projection)
+        .filter(|variable| !variable.seeks(target, options.range_threshold))
+        .map(|variable| variable.grid.chunk_shape().to_vec())
+        .collect()
+}
+
+/// Splits `units`, which together have `rows`, into runs of similar length.
+fn partition(units: u64, rows: u64, target: usize) -> Vec<Range<u64>> {
+    let count = (target as u64).min(units).min(rows / PARTITION_ROWS).max(1);
+    (0..count).map(|p| units * p / count..units * (p + 1) / count).collect()
+}
+
+impl DisplayAs for TensorScanExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = self.describe_selection().join(", ");
+        let columns: Vec<_> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
+        let (touched, total) = self.chunks();
+        if matches!(format, DisplayFormatType::TreeRender) {
+            writeln!(f, "table={}", self.table.name())?;
+            if !kept.is_empty() {
+                writeln!(f, "kept={kept}")?;
+            }
+            return writeln!(f, "chunks={touched}/{total}");
+        }
+        write!(f, "TensorScanExec: table={}", self.table.name())?;
+        if !kept.is_empty() {
+            write!(f, ", {kept}")?;
+        }
+        if total > 0 {
+            write!(f, ", chunks={touched}/{total}")?;
+        }
+        write!(f, ", projection=[{}]", columns.join(", "))?;
+        match self.limit {
+            Some(limit) => write!(f, ", limit={limit}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl ExecutionPlan for TensorScanExec {
+    fn name(&self) -> &str {
+        "TensorScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if children.is_empty() { Ok(self) } else { internal_err!("TensorScanExec has no children") }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition >= self.partitions.len() {
+            return internal_err!("TensorScanExec has {} partitions, not {partition}", self.partitions.len());
+        }
+        let memory =
+            MemoryConsumer::new(format!("TensorScanExec[{partition}]")).register(context.memory_pool());
+        memory.try_grow(self.memory())?;
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let mut rows = Some(self.rows_of(partition));
+        let next = move || {
+            let _held = &memory;
+            let timer = baseline.elapsed_compute().timer();
+            let batch = rows.as_mut()?.next().transpose();
+            timer.done();
+            match &batch {
+                Some(Ok(batch)) => {
+                    baseline.record_output(batch.num_rows());
+                }
+                _ => rows = None, // an error ends the stream, too
+            }
+            batch
+        };
+        let stream = futures::stream::iter(std::iter::from_fn(next));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _inputs: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        Ok(Arc::new(self.statistics(args.partition())))
+    }
+
+    fn fetch(&self) -> Option<usize> {
+        self.limit
     }
 }

@@ -1,18 +1,59 @@
 //! A session context with everything of Millibar in it.
 
-use datafusion::common::Result;
+use super::aggregate::GridAggregateRule;
+use super::config::MillibarConfig;
+use super::ddl::{TensogramFactory, TensogramUrls};
+use super::functions;
+use super::labels::LabelLiterals;
+use super::provider::{self, Opened};
+use datafusion::catalog::{DynamicFileCatalog, MemoryCatalogProviderList};
+use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// The word after `STORED AS`.
+pub const FORMAT: &str = "TENSOGRAM";
+
 /// A session that knows tensor tables: `CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM`, `FROM 'path.tgm'`,
-/// `SET millibar.x`, `std`, and reductions on the grid.
+/// `SET millibar.x`, `std`, sums of integers that don't wrap, and reductions on the grid.
+///
+/// `FROM 'path'` opens local files with the rights of this process, for other formats of DataFusion too.
 ///
 /// # Errors
 /// Those of DataFusion.
 pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Result<SessionContext> {
-    Ok(SessionContext::new_with_config_rt(config, runtime))
+    let mut config = config.with_information_schema(true);
+    if config.options().extensions.get::<MillibarConfig>().is_none() {
+        config = config.with_option_extension(MillibarConfig::default());
+    }
+    let urls = Arc::new(TensogramUrls::default());
+    let catalogs = DynamicFileCatalog::new(Arc::new(MemoryCatalogProviderList::new()), urls);
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_catalog_list(Arc::new(catalogs))
+        .with_default_features()
+        .with_analyzer_rule(Arc::new(LabelLiterals::default()))
+        .with_physical_optimizer_rules(physical_rules())
+        .with_table_factory(FORMAT.into(), Arc::new(TensogramFactory::default()))
+        .build();
+    let ctx = SessionContext::new_with_state(state).enable_url_table();
+    functions::register(&ctx);
+    Ok(ctx)
+}
+
+/// DataFusion's rules, after the one that reduces on the grid: it looks for an aggregate right above a scan,
+/// before the others put repartitioning between the two.
+fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
+        vec![Arc::new(GridAggregateRule::default())];
+    rules.extend(PhysicalOptimizer::new().rules);
+    rules
 }
 
 /// Opens `location` (a file, a glob, a `{pattern}`) and registers its grids: a single one as `name`, several as
@@ -20,12 +61,32 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
 ///
 /// # Errors
 /// Those of opening the location, with file and message; a table of the same name.
-pub fn register(
+pub async fn register(
     ctx: &SessionContext,
     name: &str,
     location: &str,
     options: &HashMap<String, String>,
 ) -> Result<Vec<String>> {
-    let _ = (ctx, name, location, options);
-    Ok(Vec::new())
+    let opened = provider::open(vec![location.to_string()], options.clone()).await?;
+    register_opened(ctx, name, &opened)
+}
+
+/// Registers the grids of an opened location; see [`register`].
+///
+/// # Errors
+/// A plan error if a table of the same name exists.
+pub fn register_opened(ctx: &SessionContext, name: &str, opened: &Opened) -> Result<Vec<String>> {
+    let tables = opened.named(name);
+    let bare = |name: &str| TableReference::bare(name.to_string());
+    for table in &tables {
+        if ctx.table_exist(bare(table.name()))? {
+            return plan_err!("there is already a table `{}`", table.name());
+        }
+    }
+    let mut names = Vec::with_capacity(tables.len());
+    for table in tables {
+        names.push(table.name().to_string());
+        ctx.register_table(bare(table.name()), Arc::new(table.clone()))?;
+    }
+    Ok(names)
 }

@@ -1,17 +1,51 @@
 //! Our own decoder of CCSDS 121.0-B (`szip`, AEC): full decode, and range decode at exact bit positions.
 //!
 //! A stream is cut into reference sample intervals (RSIs) of `rsi` blocks of `block_size` samples. Every RSI
-//! can be decoded alone if one knows the bit it starts at: [`RsiIndex`] finds that out by walking the stream,
-//! which is much cheaper than decoding it.
+//! can be decoded alone by one who knows the bit it starts at. Descriptors list these bits, but the list can't
+//! be believed: the reference's encoder gets it wrong after runs of zero blocks. Nor does decoding an RSI show
+//! that its offset was right. Take `uint8` zeros in RSIs of nine blocks: the zero run that ends one RSI and the
+//! whole next RSI are
 //!
 //! ```text
-//! let aec = Aec::try_new(16, 16, 128, flags)?;
-//! aec.decode_all(payload, Samples::Bytes(&mut bytes))?;              // everything
-//! let index = aec.index(payload, samples, stored_offsets);           // once an object
-//! aec.decode_rsis(payload, &index, 3..5, Samples::U32(&mut part))?;  // RSIs 3 and 4 alone
+//! 00001 | 000 0 00000000 00001        right: low entropy, zero run, reference 0, rest of the segment
+//! 000 0 10000000 0000000001           from 5 bits too early: reference 128, nine zero blocks
+//! ```
+//!
+//! Both readings end at the same bit with all samples in range. A chain of RSIs is as good as its first link,
+//! and the only link beyond doubt is bit 0. So [`Aec::index`] walks the stream from there, once an object.
+//! The walk doesn't decode: the end of a block's unary codes is found by counting ones a word at a time, and the
+//! rest has a known length.
+//!
+//! ```
+//! # fn main() -> Result<(), millibar::codec::szip::SzipError> {
+//! use millibar::codec::szip::{Aec, PREPROCESS, Samples};
+//!
+//! // 40 little-endian uint16: 0, 7, 14, ...; in RSIs of 2 blocks of 8
+//! let payload = [
+//!     0x40, 0x00, 0x0a, 0xaa, 0xfd, 0xb6, 0xd9, 0x15, 0x55, 0x76, 0xdb, 0x6d, 0x90, 0x01, 0xc1, 0x55,
+//!     0x5d, 0xb6, 0xdb, 0x22, 0xaa, 0xae, 0xdb, 0x6d, 0xb2, 0x00, 0x70, 0x2a, 0xab, 0xb6, 0xdb, 0x60,
+//! ];
+//! let aec = Aec::try_new(16, 8, 2, PREPROCESS)?;
+//! let index = aec.index(&payload, 40, Some(&[0, 98, 197]));
+//! assert!(index.stored_agree());
+//!
+//! let mut last = [0; 8];
+//! aec.decode_rsis(&payload, &index, 2..3, Samples::U32(&mut last))?;
+//! assert_eq!(last, [224, 231, 238, 245, 252, 259, 266, 273]);
+//! # Ok(())
+//! # }
 //! ```
 
-use std::ops::Range;
+mod bits;
+mod block;
+mod decode;
+mod index;
+mod post;
+#[cfg(test)]
+mod tests;
+
+pub use decode::Samples;
+pub use index::RsiIndex;
 
 /// Samples are signed, two's complement.
 pub const SIGNED: u32 = 1;
@@ -26,74 +60,99 @@ pub const PAD_RSI: u32 = 32;
 /// Any even block size is allowed.
 pub const NOT_ENFORCE: u32 = 64;
 
-/// What can be wrong with an AEC stream or its parameters.
+/// What can be wrong with an AEC stream, its parameters, or what is asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SzipError {
     /// A parameter is outside what the format allows.
-    #[error("{0}")]
-    Parameter(String),
-    /// The stream ends before all samples came out.
-    #[error("the stream ends after {decoded} of {wanted} samples")]
-    Truncated {
-        /// Samples that were there.
-        decoded: u64,
-        /// Samples that were asked for.
-        wanted: u64,
-    },
-    /// A code that no encoder writes.
-    #[error("malformed stream at bit {bit}: {what}")]
-    Malformed {
-        /// Where the offending block starts.
-        bit: u64,
-        /// What is wrong with it.
+    #[error("{what} of {got}, expected {expected}")]
+    Parameter {
+        /// Which one.
         what: &'static str,
+        /// What came.
+        got: u64,
+        /// What is allowed.
+        expected: &'static str,
     },
+    /// The stream ends before all samples came out.
+    #[error("the stream ends before the last sample")]
+    Truncated,
+    /// A code that no encoder writes.
+    #[error("malformed stream: {0}")]
+    Malformed(Malformed),
     /// RSIs outside the stream, or an output that doesn't fit them.
-    #[error("{0}")]
-    Range(String),
+    #[error("{what}: {got}, expected {expected}")]
+    Range {
+        /// What doesn't fit.
+        what: &'static str,
+        /// What came.
+        got: u64,
+        /// What would fit.
+        expected: u64,
+    },
+}
+
+/// Codes that no encoder writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// A run of zero blocks leaves its RSI.
+    #[error("a run of zero blocks leaves its interval")]
+    ZeroRun,
+    /// A second-extension code beyond the table.
+    #[error("a pair code beyond the table")]
+    Pair,
 }
 
 /// Result of this module.
 pub type Result<T, E = SzipError> = std::result::Result<T, E>;
-
-/// Where decoded samples go, and in which form.
-#[derive(Debug)]
-pub enum Samples<'a> {
-    /// Containers of [`Aec::sample_bytes`] bytes, in the byte order of the stream's flags.
-    Bytes(&'a mut [u8]),
-    /// The samples as numbers; signed ones sign-extended. Spares a detour through bytes when the next stage
-    /// wants numbers (simple packing).
-    U32(&'a mut [u32]),
-}
 
 /// Checked parameters of one AEC stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Aec {
     bits_per_sample: u32,
     block_size: u32,
+    /// Blocks in an RSI.
     rsi: u32,
     flags: u32,
-}
-
-/// Where every RSI of one stream really starts, found by walking it.
-#[derive(Debug, Clone)]
-pub struct RsiIndex {
-    /// Bit offset of every RSI that could be reached, then the end of the last one.
-    offsets: Vec<u64>,
-    samples: u64,
-    failure: Option<SzipError>,
-    stored_agree: bool,
+    /// Bits of the code option at the head of a block.
+    id_bits: u32,
 }
 
 impl Aec {
     /// Checks the parameters as the descriptor has them. `flags` are the AEC flags in force: the caller adds
-    /// [`MSB`] for simple packing. Containers are always `ceil(bits_per_sample / 8)` bytes.
+    /// [`MSB`] for simple packing. Containers are always `ceil(bits_per_sample / 8)` bytes, so flag 2
+    /// (three-byte containers) is implied for 17 to 24 bits; unknown flags mean nothing.
     ///
     /// # Errors
     /// [`SzipError::Parameter`] for bits outside 1..=32, an rsi outside 1..=4096, a block size other than
     /// 8, 16, 32, 64 (or odd or zero, with [`NOT_ENFORCE`]), [`RESTRICTED`] with more than 4 bits.
     pub fn try_new(bits_per_sample: u32, block_size: u32, rsi: u32, flags: u32) -> Result<Self> {
-        Ok(Self { bits_per_sample, block_size, rsi, flags })
+        let refuse = |what, got, expected| Err(SzipError::Parameter { what, got: u64::from(got), expected });
+        if !(1..=32).contains(&bits_per_sample) {
+            return refuse("bits per sample", bits_per_sample, "1 to 32");
+        }
+        if !(1..=4096).contains(&rsi) {
+            return refuse("szip_rsi", rsi, "1 to 4096");
+        }
+        if flags & NOT_ENFORCE != 0 {
+            if block_size == 0 || block_size % 2 != 0 {
+                return refuse("szip_block_size", block_size, "an even number");
+            }
+        } else if ![8, 16, 32, 64].contains(&block_size) {
+            return refuse("szip_block_size", block_size, "8, 16, 32 or 64");
+        }
+        let id_bits = match bits_per_sample {
+            5.. if flags & RESTRICTED != 0 => {
+                return refuse("bits per sample, restricted", bits_per_sample, "1 to 4");
+            }
+            ..=2 if flags & RESTRICTED != 0 => 1,
+            ..=4 if flags & RESTRICTED != 0 => 2,
+            ..=8 => 3,
+            ..=16 => 4,
+            _ => 5,
+        };
+        Ok(Self { bits_per_sample, block_size, rsi, flags, id_bits })
     }
 
     /// Bytes of one sample's container: 1, 2, 3 or 4.
@@ -112,59 +171,31 @@ impl Aec {
     }
 
     /// The most samples that a payload of so many bytes can hold: a bound for allocations.
+    ///
+    /// The densest code is a zero run to the end of a segment: a block head, one bit for the kind of low
+    /// entropy, five bits for the run, 64 blocks.
     pub fn max_samples(&self, payload_bytes: u64) -> u64 {
-        payload_bytes
+        let runs = payload_bytes.saturating_mul(8) / u64::from(self.id_bits + 6) + 1;
+        runs.saturating_mul(64 * u64::from(self.block_size))
     }
 
-    /// Decodes as many samples as `out` takes, from the start. Bytes after the last sample don't matter.
-    /// Returns the bit where decoding stopped.
-    ///
-    /// # Errors
-    /// [`SzipError::Truncated`] if there are fewer samples, [`SzipError::Malformed`],
-    /// [`SzipError::Range`] if `out` isn't a whole number of samples.
-    pub fn decode_all(&self, payload: &[u8], out: Samples<'_>) -> Result<u64> {
-        let _ = (payload, out);
-        Err(SzipError::Parameter("not yet".into()))
+    #[inline(always)]
+    fn signed(&self) -> bool {
+        self.flags & SIGNED != 0
     }
 
-    /// Walks the stream of `samples` samples and notes where its RSIs start. `stored` are the offsets of the
-    /// descriptor, if it has any; they are only compared, never believed.
-    pub fn index(&self, payload: &[u8], samples: u64, stored: Option<&[u64]>) -> RsiIndex {
-        let _ = (payload, stored);
-        RsiIndex { offsets: vec![0], samples, failure: None, stored_agree: true }
+    #[inline(always)]
+    fn msb(&self) -> bool {
+        self.flags & MSB != 0
     }
 
-    /// Decodes the RSIs `rsis` and nothing else. `out` takes exactly their samples: `rsi_samples()` for each,
-    /// fewer for the last RSI of the stream.
-    ///
-    /// # Errors
-    /// [`SzipError::Range`] if the RSIs aren't in the stream or `out` has another size; what is wrong with the
-    /// stream, if that is at or before these RSIs.
-    pub fn decode_rsis(
-        &self,
-        payload: &[u8],
-        index: &RsiIndex,
-        rsis: Range<u64>,
-        out: Samples<'_>,
-    ) -> Result<u64> {
-        let _ = (payload, index, rsis, out);
-        Err(SzipError::Parameter("not yet".into()))
-    }
-}
-
-impl RsiIndex {
-    /// Whether the offsets in the descriptor are those of the stream; `true` if there were none.
-    pub fn stored_agree(&self) -> bool {
-        self.stored_agree
+    #[inline(always)]
+    fn preprocess(&self) -> bool {
+        self.flags & PREPROCESS != 0
     }
 
-    /// Bits that `rsis` occupy in the payload.
-    ///
-    /// # Errors
-    /// As [`Aec::decode_rsis`].
-    pub fn bits(&self, rsis: Range<u64>) -> Result<Range<u64>> {
-        let _ = (&self.failure, self.samples);
-        let at = |i: u64| self.offsets.get(i as usize).copied().ok_or(SzipError::Range("no such RSI".into()));
-        Ok(at(rsis.start)?..at(rsis.end)?)
+    #[inline(always)]
+    fn pads(&self) -> bool {
+        self.flags & PAD_RSI != 0
     }
 }

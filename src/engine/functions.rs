@@ -1,0 +1,13 @@
+//! Aggregate functions beside DataFusion's.
+
+mod std;
+mod sum;
+
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::prelude::SessionContext;
+
+/// Adds `std`, and puts the `sum` whose integers don't wrap in place of DataFusion's.
+pub(crate) fn register(ctx: &SessionContext) {
+    ctx.register_udaf(AggregateUDF::from(std::Std::default()));
+    ctx.register_udaf(AggregateUDF::from(sum::Sum::default()));
+}

@@ -1,0 +1,139 @@
+//! From dims and variables to Arrow fields and arrays.
+
+use crate::codec::Values;
+use crate::dataset::{Dim, GridTable, Variable, arrow_type};
+use crate::tgm::{Map, Value};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, PrimitiveArray};
+use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::datatypes::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Field metadata key that says what a column is: `dim` or `variable`.
+pub const ROLE: &str = "millibar.role";
+
+/// Whether a column holds the labels of a dim.
+pub(crate) fn is_dim(field: &Field) -> bool {
+    field.metadata().get(ROLE).is_some_and(|role| role == "dim")
+}
+
+/// Dims, outermost first, then variables; their attributes as field metadata.
+pub(crate) fn schema_of(grid: &GridTable) -> SchemaRef {
+    let dims = grid.dims.iter().map(dim_field);
+    let variables = grid.variables.iter().map(variable_field);
+    Arc::new(Schema::new(dims.chain(variables).collect::<Vec<_>>()))
+}
+
+fn dim_field(dim: &Dim) -> Field {
+    Field::new(&dim.name, dim.coord.data_type().clone(), false).with_metadata(texts(&dim.attributes, "dim"))
+}
+
+fn variable_field(variable: &Variable) -> Field {
+    Field::new(&variable.name, arrow_type(variable.dtype), true)
+        .with_metadata(texts(&variable.attributes, "variable"))
+}
+
+/// Scalar attributes as texts; a map one level down as `outer.inner`.
+fn texts(attributes: &Map, role: &str) -> HashMap<String, String> {
+    let mut texts = HashMap::from([(ROLE.to_string(), role.to_string())]);
+    for (key, value) in attributes {
+        match value {
+            Value::Map(entries) => {
+                for (inner, value) in entries {
+                    if let (Some(inner), Some(text)) = (inner.as_text(), text(value)) {
+                        texts.insert(format!("{key}.{inner}"), text);
+                    }
+                }
+            }
+            value => {
+                if let Some(text) = text(value) {
+                    texts.insert(key.clone(), text);
+                }
+            }
+        }
+    }
+    texts
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::Text(text) => Some(text.clone()),
+        Value::Integer(number) => Some(i128::from(*number).to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+/// Decoded cells as a column, without a copy where Arrow has the type; `valid` is false for holes, and NaN is
+/// missing too if `nan_as_missing`.
+pub(crate) fn column(values: Values, valid: Option<BooleanBuffer>, nan_as_missing: bool) -> ArrayRef {
+    match values {
+        Values::Float16(v) => floats::<Float16Type>(v, valid, nan_as_missing, |v| v.is_nan()),
+        Values::BFloat16(v) => {
+            let wide = v.into_iter().map(f32::from).collect();
+            floats::<Float32Type>(wide, valid, nan_as_missing, f32::is_nan)
+        }
+        Values::Float32(v) => floats::<Float32Type>(v, valid, nan_as_missing, f32::is_nan),
+        Values::Float64(v) => floats::<Float64Type>(v, valid, nan_as_missing, f64::is_nan),
+        Values::Int8(v) => primitive::<Int8Type>(v, valid),
+        Values::Int16(v) => primitive::<Int16Type>(v, valid),
+        Values::Int32(v) => primitive::<Int32Type>(v, valid),
+        Values::Int64(v) => primitive::<Int64Type>(v, valid),
+        Values::UInt8(v) => primitive::<UInt8Type>(v, valid),
+        Values::UInt16(v) => primitive::<UInt16Type>(v, valid),
+        Values::UInt32(v) => primitive::<UInt32Type>(v, valid),
+        Values::UInt64(v) => primitive::<UInt64Type>(v, valid),
+        Values::Bitmask(v) => {
+            let bits = BooleanBuffer::collect_bool(v.len(), |i| v[i] != 0);
+            Arc::new(BooleanArray::new(bits, valid.map(NullBuffer::new)))
+        }
+    }
+}
+
+fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>, valid: Option<BooleanBuffer>) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(values), valid.map(NullBuffer::new)))
+}
+
+fn floats<T: ArrowPrimitiveType>(
+    values: Vec<T::Native>,
+    valid: Option<BooleanBuffer>,
+    nan_as_missing: bool,
+    is_nan: impl Fn(T::Native) -> bool,
+) -> ArrayRef {
+    if !nan_as_missing || !values.iter().any(|&value| is_nan(value)) {
+        return primitive::<T>(values, valid);
+    }
+    let numbers = BooleanBuffer::collect_bool(values.len(), |i| !is_nan(values[i]));
+    let valid = match valid {
+        Some(valid) => &valid & &numbers,
+        None => numbers,
+    };
+    primitive::<T>(values, Some(valid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::arrow::array::Array;
+    use half::{bf16, f16};
+
+    #[test]
+    fn nan_is_missing_on_demand() {
+        let values = || Values::Float32(vec![1.0, f32::NAN, f32::INFINITY]);
+        assert_eq!(column(values(), None, true).null_count(), 1);
+        assert_eq!(column(values(), None, false).null_count(), 0);
+        let holes = BooleanBuffer::from(vec![false, true, true]);
+        assert_eq!(column(values(), Some(holes), true).null_count(), 2);
+    }
+
+    #[test]
+    fn narrow_types_map_to_arrow() {
+        let half = column(Values::Float16(vec![f16::from_f32(1.5)]), None, true);
+        assert_eq!(half.data_type(), &DataType::Float16);
+        let brain = column(Values::BFloat16(vec![bf16::from_f32(1.5), bf16::NAN]), None, true);
+        assert_eq!((brain.data_type(), brain.null_count()), (&DataType::Float32, 1));
+        let bits = column(Values::Bitmask(vec![0, 1, 1]), None, true);
+        assert_eq!(bits.data_type(), &DataType::Boolean);
+    }
+}
