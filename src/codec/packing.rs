@@ -1,17 +1,26 @@
 //! Simple packing (section 4.2 of the format): `v = R + 2^E * 10^-D * q`, `q` of 0 to 64 bits, MSB first.
+//!
+//! Values come out bit-identical to the reference's: the factor is one product of two integer powers, then one
+//! multiplication and one addition a value, never fused.
+
+use multiversion::multiversion;
 
 /// What can be wrong with packed values or their parameters.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PackingError {
-    /// A parameter is outside what the format allows.
-    #[error("{0}")]
-    Parameter(String),
+    /// More than 64 bits.
+    #[error("{0} bits per value, expected 0 to 64")]
+    Bits(u32),
+    /// A reference value that is no number.
+    #[error("reference value {0}, expected a finite number")]
+    Reference(f64),
     /// The packed bytes are too few (or, uncompressed, too many).
     #[error("{got} packed bytes, {wanted} wanted")]
     Size {
         /// Bytes that are there.
         got: u64,
-        /// Bytes that the shape needs.
+        /// Bytes that the values need.
         wanted: u64,
     },
 }
@@ -28,41 +37,31 @@ pub struct SimplePacking {
 }
 
 impl SimplePacking {
-    /// From the descriptor's `sp_*` values. Exponents are `i32` there; E and D aren't limited further.
+    /// From the descriptor's `sp_*` values. Exponents are `i32` there, and not limited further: with extreme ones
+    /// the factor is 0 or infinite, as it is for the reference.
     ///
     /// # Errors
-    /// [`PackingError::Parameter`] for more than 64 bits or a reference value that isn't finite.
+    /// [`PackingError::Bits`] for more than 64 bits, [`PackingError::Reference`] for a reference value that isn't
+    /// finite.
     pub fn try_new(bits: u32, reference: f64, binary_scale: i32, decimal_scale: i32) -> Result<Self> {
-        let _ = (binary_scale, decimal_scale);
-        Ok(Self { bits, reference, factor: 1.0 })
+        if bits > 64 {
+            return Err(PackingError::Bits(bits));
+        }
+        if !reference.is_finite() {
+            return Err(PackingError::Reference(reference));
+        }
+        let factor = power(2.0, i64::from(binary_scale)) * power(10.0, -i64::from(decimal_scale));
+        Ok(Self { bits, reference, factor })
     }
 
-    /// Bits of one packed value, 0..=64.
+    /// Bits of one packed value, 0 to 64.
     pub fn bits(&self) -> u32 {
         self.bits
     }
 
     /// Bytes that `count` values occupy; `None` beyond 2^64.
     pub fn packed_bytes(&self, count: u64) -> Option<u64> {
-        Some((u128::from(count) * u128::from(self.bits)).div_ceil(8)).and_then(|n| n.try_into().ok())
-    }
-
-    /// Unpacks `out.len()` values that start at bit `first_bit` (MSB first) of `packed`.
-    ///
-    /// # Errors
-    /// [`PackingError::Size`] if `packed` is too short. Bytes beyond the last value are tolerated here: whether
-    /// they may be there depends on what came before, see [`SimplePacking::check_exact`].
-    pub fn unpack(&self, packed: &[u8], first_bit: u64, out: &mut [f64]) -> Result<()> {
-        let _ = (packed, first_bit, out, self.reference, self.factor);
-        Ok(())
-    }
-
-    /// Scales samples that come as numbers already ([`super::szip::Samples::U32`]).
-    ///
-    /// # Panics
-    /// If the slices differ in length.
-    pub fn scale(&self, samples: &[u32], out: &mut [f64]) {
-        assert_eq!(samples.len(), out.len(), "samples and values differ in number");
+        (u128::from(count) * u128::from(self.bits)).div_ceil(8).try_into().ok()
     }
 
     /// The rule for uncompressed payloads: exactly as many bytes as `count` values need.
@@ -72,5 +71,249 @@ impl SimplePacking {
     pub fn check_exact(&self, bytes: u64, count: u64) -> Result<()> {
         let wanted = self.packed_bytes(count).unwrap_or(u64::MAX);
         if bytes == wanted { Ok(()) } else { Err(PackingError::Size { got: bytes, wanted }) }
+    }
+
+    /// Unpacks `out.len()` values that start at bit `first_bit` (MSB first) of `packed`. Bytes beyond the last
+    /// value are tolerated here: whether they may be there depends on what came before, see
+    /// [`SimplePacking::check_exact`].
+    ///
+    /// # Errors
+    /// [`PackingError::Size`] if `packed` is too short.
+    pub fn unpack(&self, packed: &[u8], first_bit: u64, out: &mut [f64]) -> Result<()> {
+        let end = u128::from(first_bit) + out.len() as u128 * u128::from(self.bits);
+        let got = packed.len() as u64;
+        let wanted = u64::try_from(end.div_ceil(8)).unwrap_or(u64::MAX);
+        if self.bits == 0 {
+            out.fill(self.reference);
+            return Ok(());
+        }
+        if wanted > got {
+            return Err(PackingError::Size { got, wanted });
+        }
+        // The first byte exists unless there is nothing to unpack.
+        let packed = packed.get((first_bit / 8) as usize..).unwrap_or_default();
+        let shift = (first_bit % 8) as u32;
+        let Self { bits, reference, factor } = *self;
+        let scale = Scale { reference, factor };
+        match (bits, shift) {
+            (8, 0) => bytes::<1>(scale, packed, out),
+            (16, 0) => bytes::<2>(scale, packed, out),
+            (24, 0) => bytes::<3>(scale, packed, out),
+            (32, 0) => bytes::<4>(scale, packed, out),
+            (64, 0) => bytes::<8>(scale, packed, out),
+            _ => fields(scale, packed, shift, bits, out),
+        }
+        Ok(())
+    }
+
+    /// Scales packed values that come as numbers already ([`super::szip::Samples::U32`]).
+    ///
+    /// # Panics
+    /// If the slices differ in length.
+    pub fn scale(&self, samples: &[u32], out: &mut [f64]) {
+        assert_eq!(samples.len(), out.len(), "samples and values differ in number");
+        numbers(Scale { reference: self.reference, factor: self.factor }, samples, out);
+    }
+}
+
+/// `base` to an integer power by repeated squaring, the reciprocal last: what `powi` does at run time. Written
+/// out because `powi` doesn't promise how it rounds.
+fn power(base: f64, exponent: i64) -> f64 {
+    let (mut square, mut left, mut power) = (base, exponent.unsigned_abs(), 1.0);
+    while left > 0 {
+        if left & 1 == 1 {
+            power *= square;
+        }
+        square *= square;
+        left >>= 1;
+    }
+    if exponent < 0 { 1.0 / power } else { power }
+}
+
+#[derive(Clone, Copy)]
+struct Scale {
+    reference: f64,
+    factor: f64,
+}
+
+impl Scale {
+    #[inline(always)]
+    fn value(self, q: f64) -> f64 {
+        self.reference + self.factor * q
+    }
+}
+
+/// A number below 2^52 as `f64`, by way of its bits: vectorises on every target.
+#[inline(always)]
+fn small(q: u64) -> f64 {
+    const TWO_52: f64 = 4_503_599_627_370_496.0;
+    f64::from_bits(q | TWO_52.to_bits()) - TWO_52
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn numbers(scale: Scale, samples: &[u32], out: &mut [f64]) {
+    for (out, &q) in out.iter_mut().zip(samples) {
+        *out = scale.value(small(u64::from(q)));
+    }
+}
+
+/// Values of `N` whole bytes.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn bytes<const N: usize>(scale: Scale, packed: &[u8], out: &mut [f64]) {
+    for (out, bytes) in out.iter_mut().zip(packed.as_chunks::<N>().0) {
+        let q = bytes.iter().fold(0, |q, &byte| q << 8 | u64::from(byte));
+        *out = scale.value(if N < 7 { small(q) } else { q as f64 });
+    }
+}
+
+/// Values of any width. Eight of them are `bits` bytes, so each group of eight lies alike in its bytes.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn fields(scale: Scale, packed: &[u8], shift: u32, bits: u32, out: &mut [f64]) {
+    let mut place = [(0, 0); 8];
+    for (i, place) in place.iter_mut().enumerate() {
+        let bit = shift as usize + i * bits as usize;
+        *place = (bit / 8, (bit % 8) as u32);
+    }
+    let (groups, rest) = out.as_chunks_mut::<8>();
+    let mut packed = packed;
+    for group in groups {
+        let mut q = [0; 8];
+        if bits <= 57 && packed.len() >= place[7].0 + 8 {
+            for (q, (byte, shift)) in q.iter_mut().zip(place) {
+                let word = packed[byte..].first_chunk().map_or(0, |word| u64::from_be_bytes(*word));
+                *q = word << shift >> (64 - bits);
+            }
+        } else {
+            for (q, (byte, shift)) in q.iter_mut().zip(place) {
+                *q = field(packed, byte, shift, bits);
+            }
+        }
+        for (out, q) in group.iter_mut().zip(q) {
+            *out = scale.value(if bits <= 52 { small(q) } else { q as f64 });
+        }
+        packed = &packed[bits as usize..];
+    }
+    for (out, (byte, shift)) in rest.iter_mut().zip(place) {
+        *out = scale.value(field(packed, byte, shift, bits) as f64);
+    }
+}
+
+/// One value, wherever it lies: up to 71 bits from its first byte on. Bytes past the end count as zeros.
+fn field(packed: &[u8], byte: usize, shift: u32, bits: u32) -> u64 {
+    let mut word = [0; 16];
+    let rest = packed.get(byte..).unwrap_or_default();
+    let count = rest.len().min(9);
+    word[..count].copy_from_slice(&rest[..count]);
+    (u128::from_be_bytes(word) << shift >> (128 - bits)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn unpacked(bits: u32, scales: (f64, i32, i32), packed: &[u8], count: usize) -> Vec<f64> {
+        let mut out = vec![f64::NAN; count];
+        let packing = SimplePacking::try_new(bits, scales.0, scales.1, scales.2).unwrap();
+        packing.check_exact(packed.len() as u64, count as u64).unwrap();
+        packing.unpack(packed, 0, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn vectors_of_the_format() {
+        let near = |out: Vec<f64>, step: f64| {
+            assert_eq!(out.len(), 5);
+            for (out, v) in out.iter().zip([250.0, 251.3, 252.7, 250.0, 260.0]) {
+                assert!((out - v).abs() <= step / 2.0, "{out} {v}");
+            }
+        };
+        let twelve = [0, 0x01, 0x4d, 0x2b, 0x30, 0, 0xa0, 0];
+        near(unpacked(12, (250.0, -8, 0), &twelve, 5), 1.0 / 256.0);
+        let sixteen = [0, 0, 0x14, 0xcd, 0x2b, 0x33, 0, 0, 0xa0, 0];
+        near(unpacked(16, (250.0, -12, 0), &sixteen, 5), 1.0 / 4096.0);
+        let decimal = [0, 0, 0x20, 0x80, 0x43, 0x80, 0, 0, 0xfa, 0];
+        near(unpacked(16, (250.0, -6, 2), &decimal, 5), 1.0 / 6400.0);
+        assert_eq!(unpacked(1, (250.0, 4, 0), &[8], 5), [250.0, 250.0, 250.0, 250.0, 266.0]);
+        assert!(unpacked(0, (-0.0, 3, 0), &[], 2).iter().all(|v| v.to_bits() == (-0.0f64).to_bits()));
+        let mut wide = vec![0; 8];
+        wide.extend(0x14cc_cccc_cccd_0000u64.to_be_bytes());
+        wide.extend(0x2b33_3333_3333_0000u64.to_be_bytes());
+        wide.extend([0; 8]);
+        wide.extend(0xa000_0000_0000_0000u64.to_be_bytes());
+        near(unpacked(64, (250.0, -60, 0), &wide, 5), 1e-12);
+    }
+
+    #[test]
+    fn parameters_and_sizes() {
+        assert_eq!(SimplePacking::try_new(65, 0.0, 0, 0), Err(PackingError::Bits(65)));
+        assert!(SimplePacking::try_new(8, f64::NAN, 0, 0).is_err());
+        assert!(SimplePacking::try_new(8, f64::INFINITY, 0, 0).is_err());
+        assert!(SimplePacking::try_new(8, 0.0, i32::MIN, i32::MIN).is_ok());
+        let packing = SimplePacking::try_new(12, 1.0, 0, 0).unwrap();
+        assert_eq!(packing.packed_bytes(3), Some(5));
+        assert_eq!(packing.packed_bytes(u64::MAX), None);
+        assert!(packing.check_exact(5, 3).is_ok() && packing.check_exact(6, 3).is_err());
+        let mut out = [0.0; 3];
+        assert_eq!(packing.unpack(&[0; 4], 0, &mut out), Err(PackingError::Size { got: 4, wanted: 5 }));
+        assert!(packing.unpack(&[0; 5], 5, &mut out).is_err());
+        assert!(packing.unpack(&[0; 5], u64::MAX, &mut out).is_err());
+        assert!(packing.unpack(&[0; 5], 41, &mut []).is_err());
+        assert!(packing.unpack(&[0; 6], 5, &mut out).is_ok());
+    }
+
+    #[test]
+    fn powers_are_those_of_the_reference() {
+        // Ten to the 23rd is where repeated squaring and the nearest double part.
+        for n in -300..=300 {
+            assert_eq!(power(2.0, n), 2f64.powi(n as i32), "2^{n}");
+            assert_eq!(power(10.0, n), std::hint::black_box(10f64).powi(n as i32), "10^{n}");
+        }
+        assert_eq!((power(2.0, 2000), power(2.0, -2000)), (f64::INFINITY, 0.0));
+    }
+
+    /// Bit by bit.
+    fn naive(packed: &[u8], first: u64, bits: u32, i: usize) -> u64 {
+        let start = first as usize + i * bits as usize;
+        (start..start + bits as usize)
+            .fold(0, |q, bit| q << 1 | u64::from(packed[bit / 8] >> (7 - bit % 8) & 1))
+    }
+
+    proptest! {
+        #[test]
+        fn unpacks_like_the_naive_model(
+            bits in 0..=64u32,
+            packed in prop::collection::vec(any::<u8>(), 0..700),
+            first in prop_oneof![(0..20u64).prop_map(|n| 8 * n), 0..200u64],
+            reference in -1e6..1e6,
+            binary in -60..60,
+            decimal in -5..5,
+        ) {
+            let packing = SimplePacking::try_new(bits, reference, binary, decimal).unwrap();
+            let first = first.min(packed.len() as u64 * 8);
+            let room = packed.len() as u64 * 8 - first;
+            let count = if bits == 0 { 100 } else { room / u64::from(bits) } as usize;
+            let mut out = vec![f64::NAN; count];
+            packing.unpack(&packed, first, &mut out).unwrap();
+            let factor = 2f64.powi(binary) * std::hint::black_box(10f64).powi(-decimal);
+            for (i, out) in out.iter().enumerate() {
+                let q = naive(&packed, first, bits, i) as f64;
+                let expected = if bits == 0 { reference } else { reference + factor * q };
+                prop_assert_eq!(out.to_bits(), expected.to_bits());
+            }
+            if bits > 0 {
+                prop_assert!(packing.unpack(&packed, first, &mut vec![0.0; count + 1]).is_err());
+            }
+        }
+
+        #[test]
+        fn scales_numbers(samples in prop::collection::vec(any::<u32>(), 0..100), binary in -60..60) {
+            let packing = SimplePacking::try_new(32, 3.25, binary, 0).unwrap();
+            let packed: Vec<u8> = samples.iter().flat_map(|q| q.to_be_bytes()).collect();
+            let (mut scaled, mut unpacked) = (vec![0.0; samples.len()], vec![0.0; samples.len()]);
+            packing.scale(&samples, &mut scaled);
+            packing.unpack(&packed, 0, &mut unpacked).unwrap();
+            prop_assert_eq!(scaled, unpacked);
+        }
     }
 }

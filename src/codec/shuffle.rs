@@ -1,9 +1,11 @@
 //! The byte shuffle (section 4.3 of the format): byte `b` of element `e` lies at `b * elements + e`.
 
+use multiversion::multiversion;
 use std::ops::Range;
 
 /// What can be wrong with shuffled bytes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ShuffleError {
     /// Element size 0.
     #[error("element size 0")]
@@ -17,8 +19,15 @@ pub enum ShuffleError {
         size: u64,
     },
     /// Elements or pieces outside the buffer, or an output of another size.
-    #[error("{0}")]
-    Range(String),
+    #[error("{what}: {got}, expected {expected}")]
+    Range {
+        /// What doesn't fit.
+        what: &'static str,
+        /// What came.
+        got: u64,
+        /// What would fit, or the most that would.
+        expected: u64,
+    },
 }
 
 /// Result of this module.
@@ -67,12 +76,7 @@ impl Shuffle {
     /// # Errors
     /// [`ShuffleError::Range`] if the elements leave the buffer.
     pub fn plane_ranges(&self, elements: Range<u64>) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
-        if elements.start > elements.end || elements.end > self.elements {
-            return Err(ShuffleError::Range(format!(
-                "elements {}..{} leave a buffer of {}",
-                elements.start, elements.end, self.elements
-            )));
-        }
+        self.check(&elements)?;
         let plane = self.elements;
         Ok((0..self.size).map(move |b| b * plane + elements.start..b * plane + elements.end))
     }
@@ -80,9 +84,26 @@ impl Shuffle {
     /// Undoes the shuffle for `elements` of the whole shuffled buffer `planes`.
     ///
     /// # Errors
-    /// [`ShuffleError::Range`] if the elements leave the buffer or `out` isn't `size` bytes for each.
+    /// [`ShuffleError::Range`] if the elements leave the buffer, `planes` isn't all of it, or `out` isn't `size`
+    /// bytes for each element.
     pub fn unshuffle(&self, planes: &[u8], elements: Range<u64>, out: &mut [u8]) -> Result<()> {
-        let _ = (planes, elements, out);
+        self.check(&elements)?;
+        expect("shuffled bytes", planes.len() as u64, self.size * self.elements)?;
+        let count = elements.end - elements.start;
+        expect("bytes of output", out.len() as u64, self.size * count)?;
+        // All of these are at most the length of a slice.
+        let (size, plane, start) = (self.size as usize, self.elements as usize, elements.start as usize);
+        if count == 0 {
+            return Ok(());
+        }
+        let piece = |b: usize| &planes[b * plane + start..][..count as usize];
+        match size {
+            1 => out.copy_from_slice(piece(0)),
+            2 => interleave_2(std::array::from_fn(piece), out),
+            4 => interleave_4(std::array::from_fn(piece), out),
+            8 => interleave_8(std::array::from_fn(piece), out),
+            _ => interleave_any(size, piece, out),
+        }
         Ok(())
     }
 
@@ -91,7 +112,167 @@ impl Shuffle {
     /// # Errors
     /// [`ShuffleError::Range`] if the pieces aren't `size` in number, differ in length, or don't fill `out`.
     pub fn assemble(&self, pieces: &[&[u8]], out: &mut [u8]) -> Result<()> {
-        let _ = (pieces, out);
+        expect("pieces", pieces.len() as u64, self.size)?;
+        let count = out.len() / pieces.len();
+        expect("bytes of output", out.len() as u64, (count * pieces.len()) as u64)?;
+        for piece in pieces {
+            expect("bytes of a piece", piece.len() as u64, count as u64)?;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        match *pieces {
+            [piece] => out.copy_from_slice(piece),
+            [a, b] => interleave_2([a, b], out),
+            [a, b, c, d] => interleave_4([a, b, c, d], out),
+            [a, b, c, d, e, f, g, h] => interleave_8([a, b, c, d, e, f, g, h], out),
+            _ => interleave_any(pieces.len(), |b| pieces[b], out),
+        }
         Ok(())
+    }
+
+    fn check(&self, elements: &Range<u64>) -> Result<()> {
+        if elements.start > elements.end {
+            return Err(ShuffleError::Range {
+                what: "start of elements",
+                got: elements.start,
+                expected: elements.end,
+            });
+        }
+        if elements.end > self.elements {
+            return Err(ShuffleError::Range {
+                what: "end of elements",
+                got: elements.end,
+                expected: self.elements,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn expect(what: &'static str, got: u64, expected: u64) -> Result<()> {
+    if got == expected { Ok(()) } else { Err(ShuffleError::Range { what, got, expected }) }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn interleave_2(pieces: [&[u8]; 2], out: &mut [u8]) {
+    let [a, b] = pieces;
+    for ((out, &a), &b) in out.as_chunks_mut::<2>().0.iter_mut().zip(a).zip(b) {
+        *out = [a, b];
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn interleave_4(pieces: [&[u8]; 4], out: &mut [u8]) {
+    let out = out.as_chunks_mut::<4>().0;
+    let [a, b, c, d] = pieces.map(|piece| &piece[..out.len()]);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = [a[i], b[i], c[i], d[i]];
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+fn interleave_8(pieces: [&[u8]; 8], out: &mut [u8]) {
+    let out = out.as_chunks_mut::<8>().0;
+    let p = pieces.map(|piece| &piece[..out.len()]);
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = [p[0][i], p[1][i], p[2][i], p[3][i], p[4][i], p[5][i], p[6][i], p[7][i]];
+    }
+}
+
+/// Any element size: a plane at a time within tiles that stay in the first-level cache.
+fn interleave_any<'a>(size: usize, piece: impl Fn(usize) -> &'a [u8], out: &mut [u8]) {
+    let tile = (TILE / size).max(1);
+    for (i, out) in out.chunks_mut(tile * size).enumerate() {
+        for b in 0..size {
+            let bytes = &piece(b)[i * tile..];
+            for (out, byte) in out[b..].iter_mut().step_by(size).zip(bytes) {
+                *out = *byte;
+            }
+        }
+    }
+}
+
+/// Bytes of output written plane by plane.
+const TILE: usize = 8192;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shuffled(plain: &[u8], size: usize) -> Vec<u8> {
+        (0..size).flat_map(|b| plain.iter().skip(b).step_by(size).copied()).collect()
+    }
+
+    #[test]
+    fn vector_of_the_format() {
+        let plain: Vec<u8> = (0..4).flat_map(|i| (0x0102_0300u32 + i).to_le_bytes()).collect();
+        let planes = [0, 1, 2, 3, 3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1];
+        let mut out = [0; 16];
+        Shuffle::try_new(4, 16).unwrap().unshuffle(&planes, 0..4, &mut out).unwrap();
+        assert_eq!(out, plain[..]);
+    }
+
+    #[test]
+    fn geometry_is_checked() {
+        assert_eq!(Shuffle::try_new(0, 8), Err(ShuffleError::ZeroSize));
+        assert_eq!(Shuffle::try_new(7, 256), Err(ShuffleError::Ragged { bytes: 256, size: 7 }));
+        assert!(Shuffle::try_new(u64::MAX, 256).is_err());
+        let shuffle = Shuffle::try_new(4, 16).unwrap();
+        let mut out = [0; 8];
+        assert!(shuffle.unshuffle(&[0; 15], 0..2, &mut out).is_err());
+        assert!(shuffle.unshuffle(&[0; 16], 0..3, &mut out).is_err());
+        assert!(shuffle.unshuffle(&[0; 16], 3..5, &mut out).is_err());
+        assert!(shuffle.unshuffle(&[0; 16], Range { start: 3, end: 1 }, &mut out).is_err());
+        assert!(shuffle.plane_ranges(0..5).is_err());
+        assert!(shuffle.assemble(&[&[0; 2][..]; 3], &mut out).is_err());
+        assert!(shuffle.assemble(&[&[0; 3][..]; 4], &mut out).is_err());
+        assert!(shuffle.assemble(&[&[0; 2][..]; 4], &mut out[..7]).is_err());
+        assert!(shuffle.assemble(&[&[][..]; 4], &mut []).is_ok());
+        let empty = Shuffle::try_new(4, 0).unwrap();
+        assert!(empty.unshuffle(&[], 0..0, &mut []).is_ok());
+        // One element as large as the buffer.
+        let one = Shuffle::try_new(9, 9).unwrap();
+        let mut out = [0; 9];
+        one.unshuffle(&[1, 2, 3, 4, 5, 6, 7, 8, 9], 0..1, &mut out).unwrap();
+        assert_eq!(out, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_part_by_every_way(
+            size in prop_oneof![Just(1usize), Just(2), Just(4), Just(8), 1..20usize],
+            plain in prop::collection::vec(any::<u8>(), 0..12_000),
+            from in any::<prop::sample::Index>(),
+            to in any::<prop::sample::Index>(),
+        ) {
+            let count = plain.len() / size;
+            let plain = &plain[..count * size];
+            let planes = shuffled(plain, size);
+            let shuffle = Shuffle::try_new(size as u64, plain.len() as u64).unwrap();
+            let (from, to) = (from.index(count + 1), to.index(count + 1));
+            let elements = from.min(to)..from.max(to);
+            let expected = &plain[elements.start * size..elements.end * size];
+            let elements = elements.start as u64..elements.end as u64;
+
+            let mut out = vec![0; expected.len()];
+            shuffle.unshuffle(&planes, elements.clone(), &mut out).unwrap();
+            prop_assert_eq!(&out, expected);
+
+            let ranges = shuffle.plane_ranges(elements).unwrap();
+            let pieces: Vec<_> = ranges.map(|r| &planes[r.start as usize..r.end as usize]).collect();
+            let mut out = vec![0; expected.len()];
+            shuffle.assemble(&pieces, &mut out).unwrap();
+            prop_assert_eq!(&out, expected);
+        }
+
+        #[test] // the elements that cover a byte range hold it, and none too many
+        fn covering_is_tight(size in 1..20u64, start in 0..500u64, len in 1..50u64) {
+            let shuffle = Shuffle::try_new(size, size * 1000).unwrap();
+            let elements = shuffle.covering(start..start + len);
+            prop_assert!(elements.start * size <= start && start + len <= elements.end * size);
+            prop_assert!((elements.start + 1) * size > start && (elements.end - 1) * size < start + len);
+        }
     }
 }

@@ -125,95 +125,100 @@ impl Aec {
 /// Split samples: all high parts in unary, then all low parts of `k` bits.
 #[inline(always)]
 fn split(bits: &mut Bits<'_>, k: u32, out: &mut [u32]) -> Result<()> {
-    let (groups, rest) = out.as_chunks_mut::<8>();
+    let (pairs, rest) = out.as_chunks_mut::<16>();
+    for pair in pairs {
+        unary_codes(bits, pair)?;
+    }
+    let (groups, rest) = rest.as_chunks_mut::<8>();
     for group in groups {
-        unary_group(bits, group)?;
+        unary_codes(bits, group)?;
     }
     for high in rest {
         *high = bits.unary()?;
     }
     match k {
         0 => {}
-        1 => low::<1>(bits, out),
-        2 => low::<2>(bits, out),
-        3 => low::<3>(bits, out),
-        4 => low::<4>(bits, out),
-        5 => low::<5>(bits, out),
-        6 => low::<6>(bits, out),
-        7 => low::<7>(bits, out),
-        8 => low::<8>(bits, out),
-        9 => low::<9>(bits, out),
-        10 => low::<10>(bits, out),
-        11 => low::<11>(bits, out),
-        12 => low::<12>(bits, out),
-        13 => low::<13>(bits, out),
+        1..=7 => low::<8>(bits, k, out),
+        8..=14 => low::<4>(bits, k, out),
+        15..=28 => low::<2>(bits, k, out),
         k => fields(bits, k, out, |high, field| high << k | field),
     }
     Ok(())
 }
 
-/// Eight unary codes. Where all eight lie in one word, their ends are its ones: clearing the lowest one of the
-/// mirrored word is a chain of one cycle a code, shifting the word on after each code one of five.
+/// `N` unary codes, `N` a multiple of 8. Where they all lie in one word, their ends are its ones: clearing the
+/// lowest one of the mirrored word is a chain of one cycle a code, shifting the word on after each code one of
+/// five.
 #[inline(always)]
-fn unary_group(bits: &mut Bits<'_>, group: &mut [u32; 8]) -> Result<()> {
+fn unary_codes<const N: usize>(bits: &mut Bits<'_>, out: &mut [u32; N]) -> Result<()> {
     let word = bits.peek();
-    if word.count_ones() < 8 {
-        for high in group {
+    if (word.count_ones() as usize) < N {
+        for high in out {
             *high = bits.unary()?;
         }
         return Ok(());
     }
     let mut ones = word.reverse_bits();
-    let mut start = 0;
-    for high in group {
-        let end = ones.trailing_zeros();
-        ones &= ones.wrapping_sub(1);
-        *high = end.wrapping_sub(start);
-        start = end + 1;
+    let mut last = 0;
+    for group in out.as_chunks_mut::<8>().0 {
+        // The places of eight ones as bytes, and the places after the ones before them: no byte of the
+        // difference borrows from the next.
+        let mut ends = 0;
+        for i in 0..8 {
+            ends |= u64::from(ones.trailing_zeros()) << (8 * i);
+            ones &= ones.wrapping_sub(1);
+        }
+        let starts = (ends + 0x0101_0101_0101_0101) << 8 | last;
+        last = (ends >> 56) + 1;
+        for (high, zeros) in group.iter_mut().zip(ends.wrapping_sub(starts).to_le_bytes()) {
+            *high = u32::from(zeros);
+        }
     }
-    bits.at += start as usize;
+    bits.at += last as usize;
     Ok(())
 }
 
-/// Adds the low parts of `K` bits. Several fields come out of each word that is read, by constant shifts.
+/// Adds the low parts of `k` bits, `PER_WORD` of them out of each word that is read.
 #[inline(always)]
-fn low<const K: usize>(bits: &mut Bits<'_>, out: &mut [u32]) {
+fn low<const PER_WORD: usize>(bits: &mut Bits<'_>, k: u32, out: &mut [u32]) {
     let (groups, rest) = out.as_chunks_mut::<8>();
+    let mut shifts = [0; PER_WORD];
+    for (i, shift) in shifts.iter_mut().enumerate() {
+        *shift = 64 - (i as u32 + 1) * k;
+    }
     for group in groups {
         match bits.window() {
-            Some((window, shift)) => low_group::<K>(window, shift, group),
+            Some((window, first)) => low_group(window, first, k, &shifts, group),
             None => {
                 let mut ahead = bits.clone();
-                group.iter_mut().for_each(|high| *high = *high << K | ahead.field(K as u32));
+                group.iter_mut().for_each(|high| *high = *high << k | ahead.field(k));
             }
         }
-        bits.at += 8 * K;
+        bits.at += 8 * k as usize;
     }
     for high in rest {
-        *high = *high << K | bits.field(K as u32);
+        *high = *high << k | bits.field(k);
     }
 }
 
 #[inline(always)]
-fn low_group<const K: usize>(window: &[u8; WINDOW], shift: usize, group: &mut [u32; 8]) {
-    // Fields that fit beside up to 7 bits of shift into 64.
-    let per_word = if 8 * K + 7 <= 64 { 8 } else { 4 };
-    const { assert!(4 * K + 7 <= 64) };
-    let mask = (1u64 << K) - 1;
-    let mut i = 0;
-    while i < 8 {
-        let bit = shift + i * K;
-        let byte = bit / 8;
+fn low_group<const PER_WORD: usize>(
+    window: &[u8; WINDOW],
+    first: usize,
+    k: u32,
+    shifts: &[u32; PER_WORD],
+    group: &mut [u32; 8],
+) {
+    let mask = (1u32 << k) - 1;
+    let mut bit = first;
+    for part in group.as_chunks_mut::<PER_WORD>().0 {
         let mut word = [0; 8];
-        word.copy_from_slice(&window[byte..byte + 8]);
+        word.copy_from_slice(&window[bit / 8..bit / 8 + 8]);
         let word = u64::from_be_bytes(word) << (bit % 8);
-        let mut j = 0;
-        while j < per_word {
-            let field = word >> (64 - (j + 1) * K) & mask;
-            group[i + j] = group[i + j] << K | field as u32;
-            j += 1;
+        for (high, shift) in part.iter_mut().zip(shifts) {
+            *high = *high << k | (word >> (shift & 63)) as u32 & mask;
         }
-        i += per_word;
+        bit += PER_WORD * k as usize;
     }
 }
 

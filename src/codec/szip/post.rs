@@ -47,11 +47,14 @@ impl Predictor {
     fn undo_unfolded(&mut self, group: &mut [u32; GROUP]) -> bool {
         // In unsigned terms: 0..=max, whatever the sign.
         let start = self.last.wrapping_add(self.bias);
-        let mut before = [0; GROUP];
-        let mut at = start;
-        for (before, &residual) in before.iter_mut().zip(group.iter()) {
-            *before = at;
-            at = at.wrapping_add(difference(residual));
+        let mut sums = *group;
+        for sum in &mut sums {
+            *sum = difference(*sum);
+        }
+        running_sums(&mut sums);
+        let mut before = [start; GROUP];
+        for (before, sum) in before[1..].iter_mut().zip(&sums) {
+            *before = start.wrapping_add(*sum);
         }
         let mut folded = start > self.max;
         for (&before, &residual) in before.iter().zip(group.iter()) {
@@ -61,11 +64,10 @@ impl Predictor {
         if folded {
             return false;
         }
-        for (sample, &before) in group.iter_mut().zip(&before[1..]) {
-            *sample = before.wrapping_sub(self.bias);
+        for (sample, sum) in group.iter_mut().zip(sums) {
+            *sample = self.last.wrapping_add(sum);
         }
-        self.last = at.wrapping_sub(self.bias);
-        group[GROUP - 1] = self.last;
+        self.last = group[GROUP - 1];
         true
     }
 
@@ -93,6 +95,19 @@ impl Predictor {
                 *sample = self.last;
             }
         }
+    }
+}
+
+/// Turns numbers into the sums of all up to each, in four steps of sixteen independent additions.
+#[inline(always)]
+fn running_sums(numbers: &mut [u32; GROUP]) {
+    let mut step = 1;
+    while step < GROUP {
+        let before = *numbers;
+        for i in step..GROUP {
+            numbers[i] = before[i].wrapping_add(before[i - step]);
+        }
+        step *= 2;
     }
 }
 
