@@ -2,6 +2,8 @@
 
 /// An element type that kernels compute in; narrower dtypes are widened to one of these, losslessly.
 pub(super) trait Cell: Copy + PartialOrd + PartialEq + Default + 'static {
+    /// See [`Cell::key`].
+    type Key: Copy + PartialOrd;
     /// Whether values can be NaN.
     const FLOAT: bool;
     /// Whether 2^31 of them can be summed in an `i64`.
@@ -30,22 +32,16 @@ pub(super) trait Cell: Copy + PartialOrd + PartialEq + Default + 'static {
     fn above<const TOTAL: bool>(self, than: Self) -> bool;
     /// The exact sum of a tile; 0 for floats.
     fn sum_exact(tile: &[Self]) -> i128;
-    /// `min` of `tile` as plain comparisons give it, with the sign of a zero settled: negative if there is one.
-    fn settle_min(min: Self, tile: &[Self]) -> Self;
-    /// `max` of `tile`, likewise: positive if there is one.
-    fn settle_max(max: Self, tile: &[Self]) -> Self;
+    /// An integer that orders like the cell does; floats in their total order.
+    fn key(self) -> Self::Key;
+    /// The cell of a key.
+    fn of_key(key: Self::Key) -> Self;
 }
 
-/// The bits of a float as an integer that orders like `total_cmp`.
-macro_rules! key_of {
-    ($it:expr, $int:ident, $uint:ident) => {{
-        let bits = $it.to_bits() as $int;
-        bits ^ (((bits >> ($int::BITS - 1)) as $uint) >> 1) as $int
-    }};
-}
 macro_rules! float_cell {
     ($float:ident, $int:ident, $uint:ident) => {
         impl Cell for $float {
+            type Key = $int;
             const FLOAT: bool = true;
             const NARROW: bool = false;
             const HIGHEST: Self = $float::INFINITY;
@@ -72,14 +68,14 @@ macro_rules! float_cell {
             #[inline(always)]
             fn below<const TOTAL: bool>(self, than: Self) -> bool {
                 if TOTAL {
-                    return key_of!(self, $int, $uint) < key_of!(than, $int, $uint);
+                    return self.key() < than.key();
                 }
                 (self < than) | ((self == than) & ((self.to_bits() as $int) < 0))
             }
             #[inline(always)]
             fn above<const TOTAL: bool>(self, than: Self) -> bool {
                 if TOTAL {
-                    return key_of!(self, $int, $uint) > key_of!(than, $int, $uint);
+                    return self.key() > than.key();
                 }
                 (self > than) | ((self == than) & ((self.to_bits() as $int) >= 0))
             }
@@ -88,21 +84,14 @@ macro_rules! float_cell {
                 0
             }
             #[inline(always)]
-            fn settle_min(min: Self, tile: &[Self]) -> Self {
-                const MINUS_ZERO: $uint = (-0.0 as $float).to_bits();
-                if min != 0.0 {
-                    return min;
-                }
-                let negative = tile.iter().fold(false, |any, x| any | (x.to_bits() == MINUS_ZERO));
-                if negative { -0.0 } else { 0.0 }
+            fn key(self) -> $int {
+                let bits = self.to_bits() as $int;
+                bits ^ (((bits >> ($int::BITS - 1)) as $uint) >> 1) as $int
             }
             #[inline(always)]
-            fn settle_max(max: Self, tile: &[Self]) -> Self {
-                if max != 0.0 {
-                    return max;
-                }
-                let positive = tile.iter().fold(false, |any, x| any | (x.to_bits() == 0));
-                if positive { 0.0 } else { -0.0 }
+            fn of_key(key: $int) -> Self {
+                // The map is its own inverse: it flips all but the sign bit of negative numbers.
+                Self::from_bits((key ^ (((key >> ($int::BITS - 1)) as $uint) >> 1) as $int) as $uint)
             }
         }
     };
@@ -114,6 +103,7 @@ float_cell!(f64, i64, u64);
 macro_rules! int_cell {
     ($int:ident, $narrow:expr, $sum:expr) => {
         impl Cell for $int {
+            type Key = $int;
             const FLOAT: bool = false;
             const NARROW: bool = $narrow;
             const HIGHEST: Self = $int::MAX;
@@ -150,12 +140,12 @@ macro_rules! int_cell {
                 $sum(tile)
             }
             #[inline(always)]
-            fn settle_min(min: Self, _: &[Self]) -> Self {
-                min
+            fn key(self) -> Self {
+                self
             }
             #[inline(always)]
-            fn settle_max(max: Self, _: &[Self]) -> Self {
-                max
+            fn of_key(key: Self) -> Self {
+                key
             }
         }
     };

@@ -11,6 +11,8 @@
 mod accumulators;
 mod cell;
 mod chunk;
+#[cfg(test)]
+mod chunk_tests;
 mod each;
 mod groups;
 mod kernels;
@@ -18,6 +20,8 @@ mod plan;
 mod rows;
 mod run;
 mod state;
+#[cfg(test)]
+mod tests;
 mod widen;
 
 pub use accumulators::{Accumulators, Moments, NanPolicy, Reading, Sums, Wants};

@@ -4,9 +4,9 @@ use super::Wants;
 use super::cell::Cell;
 use super::state::{Partial, State};
 
-/// Independent partial sums of a tile: enough to fill the vector units of any machine, and the same everywhere,
-/// so that results don't depend on it.
-const LANES: usize = 32;
+/// Columns in which a tile is summed: each column is a sum of its own, so that any vector unit is kept busy, and
+/// the order of additions is the same on all machines. Columns are joined pairwise.
+const COLUMNS: usize = 64;
 
 /// Cells that are reduced at once: few enough to stay in the first-level cache between passes.
 const TILE: usize = 2048;
@@ -66,87 +66,76 @@ fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants) -> Partial<T> {
         partial.exact = T::sum_exact(tile);
         partial.sum = partial.exact as f64;
     }
+    let all_valid = partial.count == tile.len() as u64;
     if wants.min || wants.max {
-        (partial.min, partial.max) = extremes::<T, TOTAL>(tile);
+        let (min, max) = (partial.min, partial.max);
+        (partial.min, partial.max) = if all_valid {
+            extremes::<T, false>(tile, min, max)
+        } else {
+            extremes::<T, true>(tile, min, max)
+        };
     }
     if wants.moments && partial.count > 0 {
         let mean = partial.sum / partial.count as f64;
-        partial.m2 = if partial.count == tile.len() as u64 {
-            squares::<T, false>(tile, mean)
-        } else {
-            squares::<T, true>(tile, mean)
-        };
+        partial.m2 = if all_valid { squares::<T, false>(tile, mean) } else { squares::<T, true>(tile, mean) };
     }
     partial
 }
 
-/// Applies `step` to the lanes, one tile row of cells at a time.
+/// Sum over `tile` of `value`, by columns.
 #[inline(always)]
-fn by_lanes<T: Cell, L: Copy>(tile: &[T], mut lanes: [L; LANES], step: impl Fn(L, T) -> L) -> [L; LANES] {
-    let mut rows = tile.chunks_exact(LANES);
-    for row in &mut rows {
-        for (lane, &cell) in lanes.iter_mut().zip(row) {
-            *lane = step(*lane, cell);
+fn total_of<T: Cell>(tile: &[T], value: impl Fn(T) -> f64) -> f64 {
+    let mut columns = [0.0; COLUMNS];
+    let mut pairs = tile.chunks_exact(2 * COLUMNS);
+    for pair in &mut pairs {
+        let (a, b) = pair.split_at(COLUMNS);
+        for (sum, (&a, &b)) in columns.iter_mut().zip(a.iter().zip(b)) {
+            *sum += value(a) + value(b);
         }
     }
-    for (lane, &cell) in lanes.iter_mut().zip(rows.remainder()) {
-        *lane = step(*lane, cell);
+    for row in pairs.remainder().chunks(COLUMNS) {
+        for (sum, &cell) in columns.iter_mut().zip(row) {
+            *sum += value(cell);
+        }
     }
-    lanes
-}
-
-/// Joins the lanes pairwise.
-#[inline(always)]
-fn join<L: Copy>(mut lanes: [L; LANES], step: impl Fn(L, L) -> L) -> L {
-    let mut width = LANES / 2;
+    let mut width = COLUMNS / 2;
     while width > 0 {
-        for lane in 0..width {
-            lanes[lane] = step(lanes[lane], lanes[lane + width]);
-        }
+        let (sums, more) = columns.split_at_mut(width);
+        sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += *more);
         width /= 2;
     }
-    lanes[0]
+    columns[0]
 }
 
 #[inline(always)]
 fn sum<T: Cell>(tile: &[T]) -> f64 {
-    join(by_lanes(tile, [0.0; LANES], |sum, cell| sum + cell.to_f64()), |a, b| a + b)
+    total_of(tile, T::to_f64)
 }
 
 /// Sum and number of the cells that aren't NaN.
 #[inline(always)]
 fn sum_valid<T: Cell>(tile: &[T]) -> (f64, u64) {
-    let sum = by_lanes(tile, [0.0; LANES], |sum, cell| sum + if cell.is_nan() { 0.0 } else { cell.to_f64() });
-    let count = tile.iter().fold(0u32, |count, cell| count + u32::from(!cell.is_nan()));
-    (join(sum, |a, b| a + b), u64::from(count))
+    let sum = total_of(tile, |cell| if cell.is_nan() { 0.0 } else { cell.to_f64() });
+    (sum, tile.iter().fold(0u32, |count, cell| count + u32::from(!cell.is_nan())).into())
 }
 
-/// Smallest and largest cell; without `TOTAL`, of those that aren't NaN.
+/// Smallest and largest cell; with `SKIP`, of those that aren't NaN.
 #[inline(always)]
-fn extremes<T: Cell, const TOTAL: bool>(tile: &[T]) -> (T, T) {
-    let start = Partial::<T>::empty::<TOTAL>();
-    if TOTAL {
-        let min =
-            by_lanes(tile, [start.min; LANES], |min, cell| if cell.below::<true>(min) { cell } else { min });
-        let max =
-            by_lanes(tile, [start.max; LANES], |max, cell| if cell.above::<true>(max) { cell } else { max });
-        let min = join(min, |a, b| if a.below::<true>(b) { a } else { b });
-        return (min, join(max, |a, b| if a.above::<true>(b) { a } else { b }));
-    }
-    // A comparison with NaN is false, so NaN never gets into a lane.
-    let min = by_lanes(tile, [start.min; LANES], |min, cell| if cell < min { cell } else { min });
-    let max = by_lanes(tile, [start.max; LANES], |max, cell| if cell > max { cell } else { max });
-    let min = join(min, |a, b| if a < b { a } else { b });
-    let max = join(max, |a, b| if a > b { a } else { b });
-    (T::settle_min(min, tile), T::settle_max(max, tile))
+fn extremes<T: Cell, const SKIP: bool>(tile: &[T], min: T, max: T) -> (T, T) {
+    let none = (min.key(), max.key());
+    let (min, max) = tile.iter().fold(none, |(min, max), cell| {
+        let skip = SKIP && cell.is_nan();
+        let (low, high) = if skip { none } else { (cell.key(), cell.key()) };
+        (if low < min { low } else { min }, if high > max { high } else { max })
+    });
+    (T::of_key(min), T::of_key(max))
 }
 
 /// Sum of squared deviations from `mean`; with `SKIP`, of the cells that aren't NaN.
 #[inline(always)]
 fn squares<T: Cell, const SKIP: bool>(tile: &[T], mean: f64) -> f64 {
-    let step = |sum: f64, cell: T| {
+    total_of(tile, |cell| {
         let deviation = if SKIP && cell.is_nan() { 0.0 } else { cell.to_f64() - mean };
-        sum + deviation * deviation
-    };
-    join(by_lanes(tile, [0.0; LANES], step), |a, b| a + b)
+        deviation * deviation
+    })
 }
