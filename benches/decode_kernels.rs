@@ -99,18 +99,18 @@ const STREAMS: [&str; 5] = ["packed 8", "packed 16", "packed 16, rain", "packed 
 fn szip_decode(bencher: Bencher, name: &str) {
     let stream = stream(name);
     let mut out = vec![0; stream.bytes()];
-    bencher.counter(BytesCount::new(stream.bytes())).bench_local(|| {
-        stream.aec().decode_all(&stream.payload, Samples::Bytes(&mut out)).expect("decodes")
-    });
+    bencher
+        .counter(BytesCount::new(stream.bytes()))
+        .bench_local(|| stream.aec().decode_all(&stream.payload, Samples::Bytes(&mut out)).expect("decodes"));
 }
 
 /// The peer: it allocates its output.
 #[divan::bench(args = STREAMS)]
 fn szip_decode_peer(bencher: Bencher, name: &str) {
     let stream = stream(name);
-    bencher.counter(BytesCount::new(stream.bytes())).bench_local(|| {
-        aec_decompress(&stream.payload, stream.bytes(), &stream.params).expect("decodes")
-    });
+    bencher
+        .counter(BytesCount::new(stream.bytes()))
+        .bench_local(|| aec_decompress(&stream.payload, stream.bytes(), &stream.params).expect("decodes"));
 }
 
 /// Finding the RSIs: what certainty about a range costs, once an object.

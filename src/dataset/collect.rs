@@ -8,7 +8,7 @@ use super::options::bad;
 use super::{NamePattern, OpenOptions};
 use crate::source::{LocalFile, Source};
 use crate::tgm::{self, DType, File, Limits, Map, Message, Object, Value};
-use crate::{Error, Result};
+use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -101,10 +101,7 @@ pub(super) fn collect(
     };
     for file in &files.files {
         let source: Arc<dyn Source> = Arc::new(LocalFile::open(&file.path)?);
-        match File::open(Arc::clone(&source), limits) {
-            Ok(file) => collector.file(&file)?,
-            Err(error) => collector.skip(error)?,
-        }
+        collector.file(&source)?;
         collector.out.sources.push(source);
     }
     collector.finish(location)
@@ -120,21 +117,33 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn file(&mut self, file: &File) -> Result<()> {
-        if let Some(index) = self.options.message_index {
-            let message = Arc::clone(file.message(index)?);
-            return self.message(file, &message);
-        }
-        for message in &file.messages {
-            match message {
-                Ok(message) => self.message(file, message)?,
-                Err(error) => self.skip(error.clone())?,
+    /// Takes in a file, one message after the other, so that the metadata of only one is held.
+    fn file(&mut self, source: &Arc<dyn Source>) -> Result<()> {
+        let (wanted, limits) = (self.options.message_index, self.limits);
+        let mut failed = false;
+        let result = File::each(&**source, limits, |index, message| {
+            if wanted.is_some_and(|wanted| wanted != index) {
+                return Ok(());
             }
+            match message {
+                Ok(message) => self.message(source, &message),
+                Err(error) => self.skip(error),
+            }
+            .inspect_err(|_| failed = true)
+        });
+        match (result, wanted) {
+            (Ok(count), Some(wanted)) if wanted >= count => {
+                let at = Place::file(Arc::clone(source.name())).message(wanted);
+                Err(Error::NoSuch { at, what: "message", count })
+            }
+            (Ok(_), _) => Ok(()),
+            (Err(error), _) if failed => Err(error),
+            (Err(error @ Error::Framing { .. }), _) => self.skip(error), // no message at all
+            (Err(error), _) => Err(error),
         }
-        Ok(())
     }
 
-    fn message(&mut self, file: &File, message: &Message) -> Result<()> {
+    fn message(&mut self, source: &Arc<dyn Source>, message: &Message) -> Result<()> {
         let metadata = &message.metadata;
         if self.messages == 0 {
             self.out.attributes = metadata.extra.clone();
@@ -146,14 +155,14 @@ impl Collector<'_> {
         let none = Map::new();
         for (index, object) in message.objects.iter().enumerate() {
             let base = metadata.base.get(index).unwrap_or(&none);
-            self.object(file, object, index, base, &metadata.extra)?;
+            self.object(source, object, index, base, &metadata.extra)?;
         }
         Ok(())
     }
 
     fn object(
         &mut self,
-        file: &File,
+        source: &Arc<dyn Source>,
         object: &Arc<Object>,
         index: usize,
         base: &Map,
@@ -169,7 +178,7 @@ impl Collector<'_> {
             }
             let attributes = || said.attributes();
             let verify = self.options.verify_hash;
-            return self.out.coords.add(name, &file.source, object, attributes, verify, self.limits);
+            return self.out.coords.add(name, source, object, attributes, verify, self.limits);
         }
         let by_key = self.options.variable_key.as_ref().and_then(|key| said.first(&[key]));
         self.keyed |= by_key.is_some();

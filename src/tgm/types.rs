@@ -182,20 +182,39 @@ impl File {
     /// [`Error::Framing`] if the file holds no message at all, [`Error::Io`] if it can't be read,
     /// [`Error::Limit`] if more messages are broken than the limits allow.
     pub fn open(source: Arc<dyn Source>, limits: &Limits) -> Result<Self> {
-        let at = Place::file(Arc::clone(source.name()));
         let mut messages = Vec::new();
-        for (index, found) in scan::scan(&*source, limits.broken_messages)?.into_iter().enumerate() {
-            let parse = |envelope| message::parse(&*source, &at.message(index as u64), envelope, limits);
+        Self::each(&*source, limits, |_, message| {
+            messages.push(message.map(Arc::new));
+            Ok(())
+        })?;
+        Ok(Self { source, messages })
+    }
+
+    /// Hands every message of `source`, with its index, to `take`: for those who don't need them all at once. Returns
+    /// how many there are.
+    ///
+    /// # Errors
+    /// As [`File::open`], and what `take` returns.
+    pub fn each(
+        source: &dyn Source,
+        limits: &Limits,
+        mut take: impl FnMut(u64, Result<Message>) -> Result<()>,
+    ) -> Result<u64> {
+        let at = Place::file(Arc::clone(source.name()));
+        let envelopes = scan::scan(source, limits.broken_messages)?;
+        let count = envelopes.len() as u64;
+        for (index, found) in (0..).zip(envelopes) {
+            let parse = |envelope| message::parse(source, &at.message(index), envelope, limits);
             match found.and_then(parse) {
                 Err(error @ Error::Io { .. }) => return Err(error),
-                other => messages.push(other.map(Arc::new)),
+                message => take(index, message)?,
             }
         }
-        if messages.is_empty() {
+        if count == 0 {
             let what = format!("no Tensogram message in its {} bytes", source.len());
             return Err(Error::framing(&at, what));
         }
-        Ok(Self { source, messages })
+        Ok(count)
     }
 
     /// The message at `index`.
