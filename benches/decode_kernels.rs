@@ -3,6 +3,8 @@
 //! `szip` against the decoder of `tensogram-szip`, in the same run on the same streams.
 
 use divan::{Bencher, counter::BytesCount};
+use millibar::codec::packing::SimplePacking;
+use millibar::codec::shuffle::Shuffle;
 use millibar::codec::szip::{self, Aec, Samples};
 use tensogram_szip::{AecParams, aec_compress, aec_decompress};
 
@@ -41,6 +43,7 @@ struct Stream {
     name: &'static str,
     params: AecParams,
     payload: Vec<u8>,
+    offsets: Vec<u64>,
     samples: usize,
 }
 
@@ -59,8 +62,8 @@ impl Stream {
             .collect();
         let flags = szip::PREPROCESS | if msb { szip::MSB } else { 0 };
         let params = AecParams { bits_per_sample: bits, block_size: 16, rsi: 128, flags };
-        let payload = aec_compress(&bytes, &params).expect("encodes").0;
-        Self { name, params, payload, samples: numbers.len() }
+        let (payload, offsets) = aec_compress(&bytes, &params).expect("encodes");
+        Self { name, params, payload, offsets, samples: numbers.len() }
     }
 
     fn aec(&self) -> Aec {
@@ -113,11 +116,56 @@ fn szip_decode_peer(bencher: Bencher, name: &str) {
         .bench_local(|| aec_decompress(&stream.payload, stream.bytes(), &stream.params).expect("decodes"));
 }
 
-/// Finding the RSIs: what certainty about a range costs, once an object.
+/// Finding the RSIs with right offsets for hints: what certainty about a range costs, once an object.
 #[divan::bench(args = STREAMS)]
 fn szip_index(bencher: Bencher, name: &str) {
+    let stream = stream(name);
+    bencher.counter(BytesCount::new(stream.bytes())).bench_local(|| {
+        let index = stream.aec().index(&stream.payload, stream.samples as u64, Some(&stream.offsets));
+        assert!(index.stored_agree());
+    });
+}
+
+/// The same without hints.
+#[divan::bench(args = STREAMS)]
+fn szip_index_alone(bencher: Bencher, name: &str) {
     let stream = stream(name);
     bencher
         .counter(BytesCount::new(stream.bytes()))
         .bench_local(|| stream.aec().index(&stream.payload, stream.samples as u64, None));
+}
+
+/// The whole stream into numbers, and those into values: simple packing over szip.
+#[divan::bench]
+fn szip_packed_16_to_values(bencher: Bencher) {
+    let stream = stream("packed 16");
+    let packing = SimplePacking::try_new(16, 250.0, -10, 0).expect("sound parameters");
+    let mut numbers = vec![0; stream.samples];
+    let mut values = vec![0.0; stream.samples];
+    bencher.counter(BytesCount::of_slice(&values)).bench_local(|| {
+        stream.aec().decode_all(&stream.payload, Samples::U32(&mut numbers)).expect("decodes");
+        packing.scale(&numbers, &mut values);
+    });
+}
+
+/// Values out of packed bits that aren't compressed.
+#[divan::bench(args = [1, 8, 12, 16, 20, 24, 32, 64])]
+fn unpack(bencher: Bencher, bits: u32) {
+    let packing = SimplePacking::try_new(bits, 250.0, -10, 0).expect("sound parameters");
+    let packed: Vec<u8> = (0..LEN * bits as usize / 8).map(|i| (i * i >> 3) as u8).collect();
+    let mut values = vec![0.0; LEN];
+    bencher
+        .counter(BytesCount::of_slice(&values))
+        .bench_local(|| packing.unpack(&packed, 0, &mut values).expect("enough bytes"));
+}
+
+/// The shuffle undone, by element size.
+#[divan::bench(args = [2, 3, 4, 8, 12, 16])]
+fn unshuffle(bencher: Bencher, size: u64) {
+    let planes: Vec<u8> = (0..8 * LEN).map(|i| (i * i >> 3) as u8).collect();
+    let shuffle = Shuffle::try_new(size, planes.len() as u64).expect("whole elements");
+    let mut out = vec![0; planes.len()];
+    bencher
+        .counter(BytesCount::of_slice(&out))
+        .bench_local(|| shuffle.unshuffle(&planes, 0..shuffle.elements(), &mut out).expect("unshuffles"));
 }

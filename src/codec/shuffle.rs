@@ -99,9 +99,11 @@ impl Shuffle {
         let piece = |b: usize| &planes[b * plane + start..][..count as usize];
         match size {
             1 => out.copy_from_slice(piece(0)),
-            2 => interleave_2(std::array::from_fn(piece), out),
-            4 => interleave_4(std::array::from_fn(piece), out),
-            8 => interleave_8(std::array::from_fn(piece), out),
+            2 => interleave::<2>(std::array::from_fn(piece), out),
+            3 => interleave::<3>(std::array::from_fn(piece), out),
+            4 => interleave::<4>(std::array::from_fn(piece), out),
+            8 => interleave::<8>(std::array::from_fn(piece), out),
+            16 => interleave::<16>(std::array::from_fn(piece), out),
             _ => interleave_any(size, piece, out),
         }
         Ok(())
@@ -121,12 +123,14 @@ impl Shuffle {
         if count == 0 {
             return Ok(());
         }
-        match *pieces {
-            [piece] => out.copy_from_slice(piece),
-            [a, b] => interleave_2([a, b], out),
-            [a, b, c, d] => interleave_4([a, b, c, d], out),
-            [a, b, c, d, e, f, g, h] => interleave_8([a, b, c, d, e, f, g, h], out),
-            _ => interleave_any(pieces.len(), |b| pieces[b], out),
+        match pieces.len() {
+            1 => out.copy_from_slice(pieces[0]),
+            2 => interleave::<2>(std::array::from_fn(|b| pieces[b]), out),
+            3 => interleave::<3>(std::array::from_fn(|b| pieces[b]), out),
+            4 => interleave::<4>(std::array::from_fn(|b| pieces[b]), out),
+            8 => interleave::<8>(std::array::from_fn(|b| pieces[b]), out),
+            16 => interleave::<16>(std::array::from_fn(|b| pieces[b]), out),
+            size => interleave_any(size, |b| pieces[b], out),
         }
         Ok(())
     }
@@ -154,29 +158,15 @@ fn expect(what: &'static str, got: u64, expected: u64) -> Result<()> {
     if got == expected { Ok(()) } else { Err(ShuffleError::Range { what, got, expected }) }
 }
 
+/// `N` pieces, each as long as `out` has elements.
 #[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn interleave_2(pieces: [&[u8]; 2], out: &mut [u8]) {
-    let [a, b] = pieces;
-    for ((out, &a), &b) in out.as_chunks_mut::<2>().0.iter_mut().zip(a).zip(b) {
-        *out = [a, b];
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn interleave_4(pieces: [&[u8]; 4], out: &mut [u8]) {
-    let out = out.as_chunks_mut::<4>().0;
-    let [a, b, c, d] = pieces.map(|piece| &piece[..out.len()]);
+fn interleave<const N: usize>(pieces: [&[u8]; N], out: &mut [u8]) {
+    let out = out.as_chunks_mut::<N>().0;
+    let pieces = pieces.map(|piece| &piece[..out.len()]);
     for (i, out) in out.iter_mut().enumerate() {
-        *out = [a[i], b[i], c[i], d[i]];
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn interleave_8(pieces: [&[u8]; 8], out: &mut [u8]) {
-    let out = out.as_chunks_mut::<8>().0;
-    let p = pieces.map(|piece| &piece[..out.len()]);
-    for (i, out) in out.iter_mut().enumerate() {
-        *out = [p[0][i], p[1][i], p[2][i], p[3][i], p[4][i], p[5][i], p[6][i], p[7][i]];
+        for (out, piece) in out.iter_mut().zip(&pieces) {
+            *out = piece[i];
+        }
     }
 }
 
@@ -242,7 +232,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_part_by_every_way(
-            size in prop_oneof![Just(1usize), Just(2), Just(4), Just(8), 1..20usize],
+            size in prop_oneof![Just(1usize), Just(2), Just(3), Just(4), Just(8), Just(16), 1..20usize],
             plain in prop::collection::vec(any::<u8>(), 0..12_000),
             from in any::<prop::sample::Index>(),
             to in any::<prop::sample::Index>(),

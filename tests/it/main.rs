@@ -12,3 +12,4 @@ mod hostile;
 mod memory;
 mod memory_source;
 mod support;
+mod szip;

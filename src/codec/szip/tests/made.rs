@@ -60,7 +60,7 @@ fn make(rng: &mut TestRng) -> Made {
     }
     let aec = Aec::try_new(bits, block, rsi, flags).unwrap();
     let (mut writer, mut residuals, mut offsets) = (Writer::default(), Vec::new(), Vec::new());
-    for _ in 0..rng.random_range(1..5) {
+    for _ in 0..rng.random_range(1..15) {
         offsets.push(writer.0.len() as u64);
         let mut number = 0;
         while number < rsi {
@@ -192,6 +192,17 @@ proptest! {
 
         let index = made.aec.index(&made.payload, samples as u64, Some(&made.offsets));
         prop_assert!(index.stored_agree());
+
+        // Wrong hints change nothing but the verdict.
+        let mut hints = made.offsets.clone();
+        let wrong = (share * hints.len() as f64) as usize;
+        hints[wrong] = hints[wrong].wrapping_add_signed((share * 1000.0) as i64 - 500);
+        let hinted = made.aec.index(&made.payload, samples as u64, Some(&hints));
+        prop_assert_eq!(hinted.stored_agree(), hints == made.offsets);
+        for rsi in 0..index.count() {
+            prop_assert_eq!(hinted.bits(rsi..rsi + 1), index.bits(rsi..rsi + 1));
+        }
+
         for rsi in 0..index.count() {
             let mut out = vec![0; index.samples_in(&made.aec, rsi..rsi + 1) as usize * made.aec.sample_bytes()];
             made.aec.decode_rsis(&made.payload, &index, rsi..rsi + 1, Samples::Bytes(&mut out)).unwrap();
