@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod build;
+mod codecs;
 mod corpus;
 mod dataset_rules;
 mod datasets;
@@ -11,5 +12,6 @@ mod framing_rules;
 mod hostile;
 mod memory;
 mod memory_source;
+mod npy;
 mod support;
 mod szip;
