@@ -84,6 +84,20 @@ impl Pipeline {
         }
     }
 
+    /// Whether a visit of so many elements decodes (or, uncompressed, reads) the object as a whole; what
+    /// [`Verify::FullDecodes`] asks before the first block is handed out.
+    pub fn decodes_whole(&self, elements: u64, range_threshold: f64) -> bool {
+        elements > 0 && (elements == self.plan.len || !self.by_ranges(elements, range_threshold))
+    }
+
+    /// The cost rule. Uncompressed values cost what is read of them, so ranges never cost more than the whole.
+    fn by_ranges(&self, elements: u64, range_threshold: f64) -> bool {
+        match self.plan.compression {
+            Compression::None => true,
+            _ => self.seeks() && elements as f64 / self.plan.len as f64 <= range_threshold,
+        }
+    }
+
     /// Decodes the elements of `ranges` (ascending, disjoint) and hands them to `sink` in that order, in
     /// blocks that don't cross range ends: `sink(first_element, block)`.
     ///
@@ -111,15 +125,11 @@ impl Pipeline {
         if summary.elements == 0 {
             return Ok(());
         }
-        let share = summary.elements as f64 / self.plan.len as f64;
-        let ranged = match self.plan.compression {
-            Compression::None => true,
-            _ => self.seeks() && share <= range_threshold,
-        };
-        if ranged && summary.elements < self.plan.len {
-            stats.ranges_decoded += summary.merged;
-        } else {
+        let ranged = self.by_ranges(summary.elements, range_threshold);
+        if self.decodes_whole(summary.elements, range_threshold) {
             stats.full_decodes += 1;
+        } else {
+            stats.ranges_decoded += summary.merged;
         }
         let mode = if ranged { Mode::Ranges } else { Mode::Full };
         self.deliver(region, ranges, mode, scratch, stats, sink)

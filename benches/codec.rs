@@ -1,0 +1,93 @@
+//! What decoding costs: each pipeline on one field of 181 x 360, whole and at one element, with a sink that sums.
+//!
+//! The fields come from `benches/make_codec_fields.py` (the reference package writes them) and are kept in
+//! `target/`; without them only the uncompressed pipelines run.
+
+use divan::counter::BytesCount;
+use millibar::codec::{Block, DecodeStats, ElementRange, Pipeline, Scratch};
+use millibar::source::{Bytes, LocalFile};
+use millibar::tgm::{File, Limits, Object};
+use std::sync::Arc;
+
+const PIPELINES: [&str; 10] = [
+    "none",
+    "none_big",
+    "shuffle",
+    "zstd",
+    "shuffle_zstd",
+    "lz4",
+    "blosc2_zstd",
+    "blosc2_lz4",
+    "packing16",
+    "packing16_szip",
+];
+
+struct Field {
+    pipeline: Pipeline,
+    region: Bytes,
+}
+
+fn field(name: &str) -> Option<Field> {
+    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/codec-fields");
+    let file =
+        File::open(Arc::new(LocalFile::open(dir.join(format!("{name}.tgm"))).ok()?), &Limits::default())
+            .ok()?;
+    let object: &Arc<Object> = file.message(0).ok()?.object(0).ok()?;
+    let region = file.source.read(object.region.clone()).ok()?;
+    Some(Field { pipeline: Pipeline::try_new(object, &Limits::default()).ok()?, region })
+}
+
+fn sum(block: &Block<'_>) -> f64 {
+    match block {
+        Block::Float32(values) => lanes(values, |v| f64::from(*v)),
+        Block::Float64(values) => lanes(values, |v| *v),
+        _ => 0.0,
+    }
+}
+
+/// Eight sums side by side, so that the sink isn't what is measured.
+fn lanes<T>(values: &[T], number: impl Fn(&T) -> f64) -> f64 {
+    let mut sums = [0.0; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks {
+        for (sum, value) in sums.iter_mut().zip(chunk) {
+            *sum += number(value);
+        }
+    }
+    sums.iter().sum::<f64>() + rest.iter().map(number).sum::<f64>()
+}
+
+fn visit(bencher: divan::Bencher, name: &str, range: impl Fn(u64) -> ElementRange) {
+    let Some(field) = field(name) else {
+        eprintln!("no field {name}: run benches/make_codec_fields.py");
+        return;
+    };
+    let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
+    let range = [range(field.pipeline.len())];
+    let width = field.pipeline.dtype().width().unwrap_or(1) as u64;
+    bencher.counter(BytesCount::new(range[0].count * width)).bench_local(|| {
+        let mut total = 0.0;
+        let visited =
+            field.pipeline.visit(&field.region, &range, 0.5, &mut scratch, &mut stats, &mut |_, block| {
+                total += sum(&block);
+                Ok(())
+            });
+        visited.map(|()| total)
+    });
+}
+
+/// A whole object.
+#[divan::bench(args = PIPELINES)]
+fn whole(bencher: divan::Bencher, name: &str) {
+    visit(bencher, name, |len| ElementRange { start: 0, count: len });
+}
+
+/// One element in the middle.
+#[divan::bench(args = PIPELINES)]
+fn one_element(bencher: divan::Bencher, name: &str) {
+    visit(bencher, name, |len| ElementRange { start: len / 2, count: 1 });
+}
+
+fn main() {
+    divan::main();
+}
