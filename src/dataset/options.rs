@@ -46,7 +46,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "raw_keys",
-        values: "true | false",
+        values: "true or false",
         default: "false",
         help: "Stacked dims are called and labelled as in the metadata (`levelist`, `date` and `time`) instead of \
                `level` and one `time` of timestamps.",
@@ -65,19 +65,19 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "missing",
-        values: "error | null",
+        values: "error or null",
         default: "error",
         help: "What a hole is, where the objects don't fill the product of the stacked dims: an error, or NULL cells.",
     },
     OptionDoc {
         name: "skip_broken",
-        values: "true | false",
+        values: "true or false",
         default: "false",
         help: "Leave out messages that can't be parsed instead of failing.",
     },
     OptionDoc {
         name: "nan_as_null",
-        values: "true | false",
+        values: "true or false",
         default: "true",
         help: "Whether NaN in float data counts as missing (NULL).",
     },
@@ -89,7 +89,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "verify_hash",
-        values: "off | full",
+        values: "off or full",
         default: "off",
         help: "Whether the stored hash of an object is checked when the object is decoded whole.",
     },

@@ -5,7 +5,7 @@ use super::support::{Tensor, field, labels, tensor, tgm_message, write_tgm};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
 use millibar::codec::{DecodeStats, Scratch, Values};
-use millibar::dataset::{Dataset, GridTable, Location, OpenOptions, open};
+use millibar::dataset::{Dataset, GridTable, Location, OPTIONS, OpenOptions, OptionDoc, open};
 use millibar::tgm::{Limits, Value as Cbor};
 use millibar::{Error, Result};
 use serde_json::{Value, json};
@@ -519,4 +519,13 @@ fn a_thousand_messages_open_in_linear_memory() {
     };
     let (few, many) = (open(200), open(2000));
     assert!(many < 2 * few && many < 8000, "bytes a message: {few} of 200, {many} of 2000");
+}
+
+#[test]
+fn the_docs_list_every_option_as_it_is() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tables.md")).unwrap();
+    let listed = page.split("## Options").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows: Vec<&str> = listed.lines().filter(|line| line.starts_with("| `")).collect();
+    let row = |o: &OptionDoc| format!("| `{}` | {} | {} | {} |", o.name, o.values, o.default, o.help);
+    assert_eq!(rows, OPTIONS.iter().map(row).collect::<Vec<_>>());
 }
