@@ -99,7 +99,8 @@ impl Coords {
             Some(known) => {
                 let first = &self.list[known].object;
                 let what = format!(
-                    "the coordinate differs between {} (shape {:?}) and {} (shape {shape:?})",
+                    "the coordinate differs between {} (shape {:?}) and {} (shape {shape:?}); parts of one axis in several \
+                     messages or files aren't joined",
                     first.place, first.descriptor.shape, object.place
                 );
                 Err(Error::Grid { name: name.into(), what })

@@ -69,7 +69,7 @@ fn seeds() -> &'static Vec<Vec<u8>> {
 
 /// One way to damage a file.
 #[derive(Debug, Clone)]
-enum Damage {
+pub(crate) enum Damage {
     Flip(Index, u8),
     Word(Index, u64),
     Cut(Index),
@@ -77,7 +77,7 @@ enum Damage {
     Repeat(Index, usize),
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+pub(crate) fn damage() -> impl Strategy<Value = Damage> {
     let words = prop::sample::select(vec![
         0,
         1,
@@ -101,7 +101,7 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
+pub(crate) fn apply(bytes: &mut Vec<u8>, damage: &Damage) {
     if bytes.is_empty() {
         return;
     }

@@ -6,6 +6,7 @@ mod build;
 mod codec_laws;
 mod codecs;
 mod corpus;
+mod dataset_laws;
 mod dataset_rules;
 mod datasets;
 mod framing;
