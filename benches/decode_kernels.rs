@@ -152,7 +152,7 @@ fn szip_packed_16_to_values(bencher: Bencher) {
 #[divan::bench(args = [1, 8, 12, 16, 20, 24, 32, 64])]
 fn unpack(bencher: Bencher, bits: u32) {
     let packing = SimplePacking::try_new(bits, 250.0, -10, 0).expect("sound parameters");
-    let packed: Vec<u8> = (0..LEN * bits as usize / 8).map(|i| (i * i >> 3) as u8).collect();
+    let packed: Vec<u8> = (0..LEN * bits as usize / 8).map(|i| ((i * i) >> 3) as u8).collect();
     let mut values = vec![0.0; LEN];
     bencher
         .counter(BytesCount::of_slice(&values))
@@ -162,7 +162,7 @@ fn unpack(bencher: Bencher, bits: u32) {
 /// The shuffle undone, by element size.
 #[divan::bench(args = [2, 3, 4, 8, 12, 16])]
 fn unshuffle(bencher: Bencher, size: u64) {
-    let planes: Vec<u8> = (0..8 * LEN).map(|i| (i * i >> 3) as u8).collect();
+    let planes: Vec<u8> = (0..8 * LEN).map(|i| ((i * i) >> 3) as u8).collect();
     let shuffle = Shuffle::try_new(size, planes.len() as u64).expect("whole elements");
     let mut out = vec![0; planes.len()];
     bencher

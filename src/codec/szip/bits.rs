@@ -143,14 +143,15 @@ impl<'a> Bits<'a> {
 #[inline(always)]
 fn nth_lowest_one(word: u64, n: u32) -> u32 {
     const EACH: u64 = 0x0101_0101_0101_0101;
-    let pairs = word - (word >> 1 & 0x55 * EACH);
-    let nibbles = (pairs & 0x33 * EACH) + (pairs >> 2 & 0x33 * EACH);
-    let counts = ((nibbles + (nibbles >> 4)) & 0x0f * EACH).wrapping_mul(EACH);
+    const TOP: u64 = 0x80 * EACH;
+    let pairs = word - ((word >> 1) & (0x55 * EACH));
+    let nibbles = (pairs & (0x33 * EACH)) + ((pairs >> 2) & (0x33 * EACH));
+    let counts = ((nibbles + (nibbles >> 4)) & (0x0f * EACH)).wrapping_mul(EACH);
     // The top bit of each byte that has no more than `n` ones in itself and below.
-    let below = ((u64::from(n) * EACH | 0x80 * EACH) - counts) & 0x80 * EACH;
+    let below = (((u64::from(n) * EACH) | TOP) - counts) & TOP;
     let place = 8 * below.count_ones();
-    let rest = n - (counts << 8 >> place & 0xff) as u32;
-    place + u32::from(ONES[(rest as usize & 7) << 8 | (word >> place & 0xff) as usize])
+    let rest = n - ((counts << 8 >> place) & 0xff) as u32;
+    place + u32::from(ONES[((rest as usize & 7) << 8) | ((word >> place) & 0xff) as usize])
 }
 
 /// Place of the `n`th lowest one of `byte`, at `n << 8 | byte`.
@@ -160,8 +161,8 @@ static ONES: [u8; 8 * 256] = {
     while byte < 256 {
         let (mut n, mut place) = (0, 0);
         while place < 8 {
-            if byte >> place & 1 == 1 {
-                places[n << 8 | byte] = place;
+            if (byte >> place) & 1 == 1 {
+                places[(n << 8) | byte] = place;
                 n += 1;
             }
             place += 1;

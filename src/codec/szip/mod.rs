@@ -138,20 +138,21 @@ impl Aec {
             return refuse("szip_rsi", rsi, "1 to 4096");
         }
         if flags & NOT_ENFORCE != 0 {
-            if block_size == 0 || block_size % 2 != 0 {
+            if block_size == 0 || !block_size.is_multiple_of(2) {
                 return refuse("szip_block_size", block_size, "an even number");
             }
         } else if ![8, 16, 32, 64].contains(&block_size) {
             return refuse("szip_block_size", block_size, "8, 16, 32 or 64");
         }
+        let restricted = flags & RESTRICTED != 0;
+        if restricted && bits_per_sample > 4 {
+            return refuse("bits per sample, restricted", bits_per_sample, "1 to 4");
+        }
         let id_bits = match bits_per_sample {
-            5.. if flags & RESTRICTED != 0 => {
-                return refuse("bits per sample, restricted", bits_per_sample, "1 to 4");
-            }
-            ..=2 if flags & RESTRICTED != 0 => 1,
-            ..=4 if flags & RESTRICTED != 0 => 2,
-            ..=8 => 3,
-            ..=16 => 4,
+            1..=2 if restricted => 1,
+            3..=4 if restricted => 2,
+            1..=8 => 3,
+            9..=16 => 4,
             _ => 5,
         };
         Ok(Self { bits_per_sample, block_size, rsi, flags, id_bits })
