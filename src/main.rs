@@ -1,1 +1,7 @@
-fn main() {}
+//! The `millibar` command; `millibar --help` says what it does.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    millibar::cli::run(std::env::args_os())
+}

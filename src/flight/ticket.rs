@@ -1,0 +1,119 @@
+//! Tickets: values, not handles.
+
+use serde::{Deserialize, Serialize};
+
+/// The version that this server writes, and the only one that it reads.
+pub const VERSION: u64 = 1;
+
+/// What a ticket says: the statement to run. Any server over the same tables can redeem it, any number of times.
+///
+/// On the wire it is a CBOR map, `{"version": 1, "sql": "SELECT ..."}`; Flight SQL carries the same bytes as
+/// the handle of its `TicketStatementQuery` and of prepared statements.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueryTicket {
+    version: u64,
+    sql: String,
+}
+
+/// Why bytes are no ticket of ours.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TicketError {
+    /// Not CBOR, or not the map that a ticket is.
+    #[error("the ticket is not one of this server's: {0}")]
+    Malformed(String),
+    /// Written by a newer or older server.
+    #[error("the ticket is of version {0}; this server reads version {VERSION}")]
+    Version(u64),
+}
+
+/// What is read first, whatever else a ticket of another version holds.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+impl QueryTicket {
+    /// A ticket for `sql`.
+    pub fn new(sql: impl Into<String>) -> Self {
+        Self { version: VERSION, sql: sql.into() }
+    }
+
+    /// The statement.
+    pub fn sql(&self) -> &str {
+        &self.sql
+    }
+
+    /// As it travels.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.sql.len() + 32);
+        // A map of an integer and a string, written to memory: there is nothing that could fail.
+        let written = ciborium::into_writer(self, &mut bytes);
+        debug_assert!(written.is_ok(), "{written:?}");
+        bytes
+    }
+
+    /// Reads what [`QueryTicket::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`TicketError::Version`] if `bytes` say that they are of another version, else
+    /// [`TicketError::Malformed`] for anything that isn't exactly one ticket.
+    pub fn decode(bytes: &[u8]) -> Result<Self, TicketError> {
+        let Versioned { version } = read(bytes)?;
+        if version != VERSION {
+            return Err(TicketError::Version(version));
+        }
+        read(bytes)
+    }
+}
+
+/// Reads one CBOR item that fills `bytes`.
+fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, TicketError> {
+    let mut rest = bytes;
+    let item = ciborium::from_reader(&mut rest).map_err(|e| TicketError::Malformed(e.to_string()))?;
+    if rest.is_empty() {
+        Ok(item)
+    } else {
+        Err(TicketError::Malformed(format!("{} bytes follow it", rest.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_unknown_version_is_named_whatever_else_the_ticket_holds() {
+        let mut bytes = Vec::new();
+        let newer = ciborium::cbor!({ "version" => 7, "slab" => [1, 2, 3] }).unwrap();
+        ciborium::into_writer(&newer, &mut bytes).unwrap();
+        assert_eq!(QueryTicket::decode(&bytes), Err(TicketError::Version(7)));
+    }
+
+    #[test]
+    fn trailing_bytes_are_refused() {
+        let mut bytes = QueryTicket::new("SELECT 1").encode();
+        bytes.push(0);
+        assert_eq!(QueryTicket::decode(&bytes), Err(TicketError::Malformed("1 bytes follow it".into())));
+    }
+
+    proptest! {
+        #[test]
+        fn tickets_survive_the_wire(sql in ".*") {
+            let ticket = QueryTicket::new(sql);
+            prop_assert_eq!(QueryTicket::decode(&ticket.encode()), Ok(ticket));
+        }
+
+        #[test]
+        fn garbage_is_an_error(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert!(QueryTicket::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn a_cut_ticket_is_an_error(sql in ".{1,40}", keep in 0.0..1.0f64) {
+            let bytes = QueryTicket::new(sql).encode();
+            let keep = (bytes.len() as f64 * keep) as usize;
+            prop_assert!(QueryTicket::decode(&bytes[..keep]).is_err());
+        }
+    }
+}
