@@ -78,7 +78,7 @@ class Millibar:
     def seconds(self, variant, sql, repeat, threads=None):
         """The best of the times that the shell prints for the statement, repeated in one process."""
         out = subprocess.run(self.args(variant, *[sql] * (repeat + 1), threads=threads), check=True, capture_output=True, text=True).stdout
-        times = [float(found) for found in re.findall(r"Elapsed ([0-9.]+) seconds", out)]
+        times = [float(found) for found in re.findall(r"row\(s\) in ([0-9.]+) seconds", out)]
         assert len(times) == repeat + 1, out[-2000:]
         return min(times[1:])
 
