@@ -2,9 +2,11 @@
 
 use crate::codec::Verify;
 use crate::dataset::read::ReadOptions;
-use datafusion::common::{DataFusionError, Result, config_err, extensions_options};
-use datafusion::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
+use datafusion::common::{DataFusionError, Result, config_err};
+use datafusion::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use std::any::Any;
 use std::fmt;
+use std::str::FromStr;
 
 /// A share between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,42 +37,114 @@ impl Default for Share {
     }
 }
 
+impl FromStr for Share {
+    type Err = DataFusionError;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.trim().parse() {
+            Ok(number) => Self::try_new(number),
+            Err(_) => config_err!("`{text}` is not a number between 0 and 1"),
+        }
+    }
+}
+
 impl fmt::Display for Share {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl ConfigField for Share {
-    fn visit<V: Visit>(&self, v: &mut V, key: &str, description: &'static str) {
-        v.some(key, self, description);
-    }
-
-    fn set(&mut self, _key: &str, value: &str) -> Result<()> {
-        let number = value.trim().parse().map_err(|_| {
-            DataFusionError::Configuration(format!("`{value}` is not a number between 0 and 1"))
-        })?;
-        *self = Self::try_new(number)?;
-        Ok(())
-    }
+/// What a session can choose; each is shown by `SHOW ALL` and set by `SET millibar.<name> = <value>`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MillibarConfig {
+    /// Reduce on the grid where an aggregate allows it; off, every query goes through rows.
+    pub grid_aggregate: bool,
+    /// Largest share of an object's elements that is read by range decoding; above it the object is decoded
+    /// whole. A table's own option goes first.
+    pub range_threshold: Share,
+    /// Whether NaN in float data is NULL. A table's own option goes first.
+    pub nan_as_null: bool,
+    /// Check the stored hash of every object that is decoded whole; an object without one is an error. A table's
+    /// own option goes first.
+    pub verify_hash: bool,
 }
 
-extensions_options! {
-    /// What a session can choose; each is shown by `SHOW ALL` and set by `SET millibar.<name> = <value>`.
-    pub struct MillibarConfig {
-        /// Reduce on the grid where an aggregate allows it; off, every query goes through rows
-        pub grid_aggregate: bool, default = true
-        /// Largest share of an object's elements that is read by range decoding; above it the object is decoded whole. A table's own option goes first
-        pub range_threshold: Share, default = Share::default()
-        /// Whether NaN in float data is NULL. A table's own option goes first
-        pub nan_as_null: bool, default = true
-        /// Check the stored hash of every object that is decoded whole; an object without one is an error. A table's own option goes first
-        pub verify_hash: bool, default = false
+impl Default for MillibarConfig {
+    fn default() -> Self {
+        Self {
+            grid_aggregate: true,
+            range_threshold: Share::default(),
+            nan_as_null: true,
+            verify_hash: false,
+        }
     }
 }
 
 impl ConfigExtension for MillibarConfig {
     const PREFIX: &'static str = "millibar";
+}
+
+impl ExtensionOptions for MillibarConfig {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+
+    fn cloned(&self) -> Box<dyn ExtensionOptions> {
+        Box::new(self.clone())
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        match key {
+            "grid_aggregate" => self.grid_aggregate = flag(value)?,
+            "range_threshold" => self.range_threshold = value.parse()?,
+            "nan_as_null" => self.nan_as_null = flag(value)?,
+            "verify_hash" => self.verify_hash = flag(value)?,
+            _ => {
+                let names: Vec<_> = self.entries().into_iter().map(|entry| entry.key).collect();
+                return config_err!("there is no option millibar.{key}; there are {}", names.join(", "));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys with the prefix, as `SHOW` looks for them.
+    fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |key: &str, value: &dyn fmt::Display, description| ConfigEntry {
+            key: format!("{}.{key}", Self::PREFIX),
+            value: Some(value.to_string()),
+            description,
+        };
+        vec![
+            entry(
+                "grid_aggregate",
+                &self.grid_aggregate,
+                "Reduce on the grid where an aggregate allows it; off, every query goes through rows",
+            ),
+            entry(
+                "range_threshold",
+                &self.range_threshold,
+                "Largest share of an object that is read by range decoding, 0 to 1; above it the object is decoded whole",
+            ),
+            entry("nan_as_null", &self.nan_as_null, "Whether NaN in float data is NULL"),
+            entry(
+                "verify_hash",
+                &self.verify_hash,
+                "Check the stored hash of every object that is decoded whole; an object without one is an error",
+            ),
+        ]
+    }
+}
+
+fn flag(value: &str) -> Result<bool> {
+    let value = value.trim();
+    match value.to_ascii_lowercase().parse() {
+        Ok(flag) => Ok(flag),
+        Err(_) => config_err!("`{value}` is neither true nor false"),
+    }
 }
 
 /// What one table chooses for itself; `None` leaves it to the session.

@@ -105,7 +105,7 @@ impl Rows {
         let variable = &self.grid.variables[index];
         let cells = self.reader.read_slab(variable, selection).map_err(external)?;
         let valid = cells.valid.map(BooleanBuffer::from);
-        Ok(types::column(cells.values, valid, self.reader.options().nan_as_missing))
+        types::column(cells.values, valid, self.reader.options().nan_as_missing)
     }
 }
 

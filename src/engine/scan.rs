@@ -28,8 +28,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Fewer rows than this aren't worth another partition.
-const PARTITION_ROWS: u64 = 1 << 15;
+/// Fewer batches than this aren't worth another partition.
+const PARTITION_BATCHES: u64 = 4;
 
 /// What a column of a tensor table is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +59,9 @@ pub struct TensorScanExec {
 }
 
 impl TensorScanExec {
-    /// A scan of the columns `projection` of `table` (all of them if `None`) where `selection` keeps cells, up
-    /// to `limit` rows.
+    /// A scan of the columns `projection` of `table` (all of them if `None`) where `selection` keeps cells.
+    /// With a `limit` it yields the first rows of the grid's C order, in one partition: which rows come doesn't
+    /// depend on who is faster.
     ///
     /// # Errors
     /// Those of DataFusion for a projection that leaves the schema.
@@ -86,7 +87,8 @@ impl TensorScanExec {
         let target = (rows / target_partitions as u64).clamp(smallest, TARGET_CELLS.max(smallest));
         let grains = grains(&table, &projection, target, &options);
         let layout = Arc::new(Layout::new(selection.clone(), &grains, target));
-        let partitions = partition(layout.units(), rows, target_partitions);
+        let most = if limit.is_some() { 1 } else { rows / (PARTITION_BATCHES * smallest) };
+        let partitions = partition(layout.units(), most, target_partitions);
         let properties = PlanProperties::new(
             order::properties(&table, &projection, &schema, &selection)?,
             Partitioning::UnknownPartitioning(partitions.len()),
@@ -227,7 +229,7 @@ impl TensorScanExec {
             schema: Arc::clone(&self.schema),
             layout: Arc::clone(&self.layout),
             units: self.partitions[partition].clone(),
-            remaining: self.rows().saturating_sub(self.rows_before(partition)),
+            remaining: self.rows(),
             batch_size: self.batch_size,
             reader: Reader::new(self.options),
             metrics,
@@ -236,25 +238,12 @@ impl TensorScanExec {
         }
     }
 
-    /// Rows of the partitions before this one, where a limit makes them count.
-    fn rows_before(&self, partition: usize) -> u64 {
-        if self.limit.is_none() {
-            return 0;
-        }
-        let units = 0..self.partitions[partition].start;
-        units.map(|unit| self.layout.selection(&self.layout.unit(unit)).len()).sum()
-    }
-
     fn statistics(&self, partition: Option<usize>) -> Statistics {
         let units = match partition {
             Some(partition) if self.partitions.len() > 1 => self.partitions[partition].clone(),
             _ => return self.total_statistics(),
         };
         let rows = units.map(|unit| self.layout.selection(&self.layout.unit(unit)).len()).sum::<u64>();
-        let rows = match (self.limit, partition) {
-            (Some(_), Some(partition)) => rows.min(self.rows().saturating_sub(self.rows_before(partition))),
-            _ => rows,
-        };
         let rows = Precision::Exact(rows as usize);
         Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema) }
     }
@@ -294,9 +283,9 @@ fn grains(table: &TensorTable, projection: &[usize], target: u64, options: &Read
         .collect()
 }
 
-/// Splits `units`, which together have `rows`, into runs of similar length.
-fn partition(units: u64, rows: u64, target: usize) -> Vec<Range<u64>> {
-    let count = (target as u64).min(units).min(rows / PARTITION_ROWS).max(1);
+/// Splits `units` into at most `most` and `target` runs of similar length, but at least one.
+fn partition(units: u64, most: u64, target: usize) -> Vec<Range<u64>> {
+    let count = (target as u64).min(units).min(most).max(1);
     (0..count).map(|p| units * p / count..units * (p + 1) / count).collect()
 }
 

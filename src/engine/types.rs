@@ -1,11 +1,12 @@
 //! From dims and variables to Arrow fields and arrays.
 
 use crate::codec::Values;
-use crate::dataset::{Dim, GridTable, Variable, arrow_type};
+use crate::dataset::{Dim, GridTable, Variable, arrow_type, values_array};
 use crate::tgm::{Map, Value};
-use datafusion::arrow::array::{ArrayRef, BooleanArray, PrimitiveArray};
-use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, make_array};
+use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer};
 use datafusion::arrow::datatypes::*;
+use datafusion::common::Result;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -67,73 +68,56 @@ fn text(value: &Value) -> Option<String> {
 
 /// Decoded cells as a column, without a copy where Arrow has the type; `valid` is false for holes, and NaN is
 /// missing too if `nan_as_missing`.
-pub(crate) fn column(values: Values, valid: Option<BooleanBuffer>, nan_as_missing: bool) -> ArrayRef {
-    match values {
-        Values::Float16(v) => floats::<Float16Type>(v, valid, nan_as_missing, |v| v.is_nan()),
-        Values::BFloat16(v) => {
-            let wide = v.into_iter().map(f32::from).collect();
-            floats::<Float32Type>(wide, valid, nan_as_missing, f32::is_nan)
-        }
-        Values::Float32(v) => floats::<Float32Type>(v, valid, nan_as_missing, f32::is_nan),
-        Values::Float64(v) => floats::<Float64Type>(v, valid, nan_as_missing, f64::is_nan),
-        Values::Int8(v) => primitive::<Int8Type>(v, valid),
-        Values::Int16(v) => primitive::<Int16Type>(v, valid),
-        Values::Int32(v) => primitive::<Int32Type>(v, valid),
-        Values::Int64(v) => primitive::<Int64Type>(v, valid),
-        Values::UInt8(v) => primitive::<UInt8Type>(v, valid),
-        Values::UInt16(v) => primitive::<UInt16Type>(v, valid),
-        Values::UInt32(v) => primitive::<UInt32Type>(v, valid),
-        Values::UInt64(v) => primitive::<UInt64Type>(v, valid),
-        Values::Bitmask(v) => {
-            let bits = BooleanBuffer::collect_bool(v.len(), |i| v[i] != 0);
-            Arc::new(BooleanArray::new(bits, valid.map(NullBuffer::new)))
-        }
-    }
-}
-
-fn primitive<T: ArrowPrimitiveType>(values: Vec<T::Native>, valid: Option<BooleanBuffer>) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(values), valid.map(NullBuffer::new)))
-}
-
-fn floats<T: ArrowPrimitiveType>(
-    values: Vec<T::Native>,
-    valid: Option<BooleanBuffer>,
-    nan_as_missing: bool,
-    is_nan: impl Fn(T::Native) -> bool,
-) -> ArrayRef {
-    if !nan_as_missing || !values.iter().any(|&value| is_nan(value)) {
-        return primitive::<T>(values, valid);
-    }
-    let numbers = BooleanBuffer::collect_bool(values.len(), |i| !is_nan(values[i]));
-    let valid = match valid {
-        Some(valid) => &valid & &numbers,
-        None => numbers,
+pub(crate) fn column(values: Values, valid: Option<BooleanBuffer>, nan_as_missing: bool) -> Result<ArrayRef> {
+    let cells = values_array(values);
+    let numbers = if nan_as_missing { numbers(&cells) } else { None };
+    let valid = match (valid, numbers) {
+        (Some(valid), Some(numbers)) => &valid & &numbers,
+        (Some(valid), None) | (None, Some(valid)) => valid,
+        (None, None) => return Ok(cells),
     };
-    primitive::<T>(values, Some(valid))
+    let data = cells.to_data().into_builder().nulls(Some(NullBuffer::new(valid)));
+    Ok(make_array(data.build()?))
+}
+
+/// Which cells aren't NaN; `None` if none is.
+fn numbers(cells: &ArrayRef) -> Option<BooleanBuffer> {
+    fn of<T: ArrowPrimitiveType>(cells: &ArrayRef, is_nan: fn(T::Native) -> bool) -> Option<BooleanBuffer> {
+        let values = cells.as_primitive::<T>().values();
+        let any = values.iter().any(|&value| is_nan(value));
+        any.then(|| BooleanBuffer::collect_bool(values.len(), |at| !is_nan(values[at])))
+    }
+    match cells.data_type() {
+        DataType::Float16 => of::<Float16Type>(cells, |value| value.is_nan()),
+        DataType::Float32 => of::<Float32Type>(cells, f32::is_nan),
+        DataType::Float64 => of::<Float64Type>(cells, f64::is_nan),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::arrow::array::Array;
     use half::{bf16, f16};
 
     #[test]
-    fn nan_is_missing_on_demand() {
+    fn nan_is_missing_on_demand() -> Result<()> {
         let values = || Values::Float32(vec![1.0, f32::NAN, f32::INFINITY]);
-        assert_eq!(column(values(), None, true).null_count(), 1);
-        assert_eq!(column(values(), None, false).null_count(), 0);
+        assert_eq!(column(values(), None, true)?.null_count(), 1);
+        assert_eq!(column(values(), None, false)?.null_count(), 0);
         let holes = BooleanBuffer::from(vec![false, true, true]);
-        assert_eq!(column(values(), Some(holes), true).null_count(), 2);
+        assert_eq!(column(values(), Some(holes), true)?.null_count(), 2);
+        Ok(())
     }
 
     #[test]
-    fn narrow_types_map_to_arrow() {
-        let half = column(Values::Float16(vec![f16::from_f32(1.5)]), None, true);
+    fn narrow_types_map_to_arrow() -> Result<()> {
+        let half = column(Values::Float16(vec![f16::from_f32(1.5)]), None, true)?;
         assert_eq!(half.data_type(), &DataType::Float16);
-        let brain = column(Values::BFloat16(vec![bf16::from_f32(1.5), bf16::NAN]), None, true);
+        let brain = column(Values::BFloat16(vec![bf16::from_f32(1.5), bf16::NAN]), None, true)?;
         assert_eq!((brain.data_type(), brain.null_count()), (&DataType::Float32, 1));
-        let bits = column(Values::Bitmask(vec![0, 1, 1]), None, true);
+        let bits = column(Values::Bitmask(vec![0, 1, 1]), None, true)?;
         assert_eq!(bits.data_type(), &DataType::Boolean);
+        Ok(())
     }
 }

@@ -15,5 +15,9 @@ mod hostile;
 mod memory;
 mod memory_source;
 mod npy;
+#[cfg(feature = "engine")]
+mod rows;
+#[cfg(feature = "engine")]
+mod slt;
 mod support;
 mod szip;

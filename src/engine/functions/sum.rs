@@ -161,7 +161,7 @@ struct ExactSum {
     name: String,
     result: DataType,
     sum: i128,
-    /// Values in it.
+    /// Values and states in it.
     seen: u64,
 }
 
@@ -364,10 +364,14 @@ mod tests {
         left.update_batch(&[ints(vec![i64::MIN])])?;
         right.update_batch(&[ints(vec![i64::MIN, 7])])?;
         left.merge_batch(&[right.state()?[0].to_array()?])?;
-        left.retract_batch(&[ints(vec![i64::MIN])])?;
-        assert_eq!(left.evaluate()?, ScalarValue::Int64(Some(i64::MIN + 7)));
-        left.retract_batch(&[ints(vec![i64::MIN, 7])])?;
-        assert_eq!(left.evaluate()?, ScalarValue::Int64(None));
+        left.update_batch(&[ints(vec![i64::MAX])])?;
+        assert_eq!(left.evaluate()?, ScalarValue::Int64(Some(i64::MIN + 6)));
+        let mut window = exact();
+        window.update_batch(&[ints(vec![i64::MAX, 7])])?;
+        window.retract_batch(&[ints(vec![i64::MAX])])?;
+        assert_eq!(window.evaluate()?, ScalarValue::Int64(Some(7)));
+        window.retract_batch(&[ints(vec![7])])?;
+        assert_eq!(window.evaluate()?, ScalarValue::Int64(None));
         Ok(())
     }
 
