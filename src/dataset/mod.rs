@@ -26,6 +26,6 @@ mod types;
 pub use location::Location;
 pub use model::{Chunk, Dataset, Dim, GridTable, Variable};
 pub use open::open;
-pub use options::{Missing, OPTIONS, OpenOptions, OptionDoc};
+pub use options::{GridChoice, Missing, OPTIONS, OpenOptions, OptionDoc};
 pub use pattern::NamePattern;
 pub use types::{arrow_type, values_array};

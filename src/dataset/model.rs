@@ -8,6 +8,7 @@ use crate::tgm::{DType, Limits, Map, Object};
 use crate::{Error, Result};
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Coords and variables of one location; one [`GridTable`] for each grid (set of dims) that occurs.
@@ -122,17 +123,34 @@ impl Dataset {
     }
 
     /// One name for each table, all different: [`GridTable::grid_name`], with sizes (`y=3,x=4`) where several
-    /// grids have the same dims.
+    /// grids have the same dims, and a number from 2 (`y=3,x=4#2`) where they have the same sizes, too.
     pub fn grid_names(&self) -> Vec<String> {
-        let names: Vec<_> = self.tables.iter().map(|table| table.grid_name()).collect();
-        let unique = |name: &String| names.iter().filter(|other| *other == name).count() == 1;
-        let sized = |table: &GridTable| {
-            table.dims.iter().map(|d| format!("{}={}", d.name, d.len())).collect::<Vec<_>>().join(",")
-        };
-        let name = |(table, name): (&Arc<GridTable>, &String)| {
-            if unique(name) { name.clone() } else { sized(table) }
-        };
-        self.tables.iter().zip(&names).map(name).collect()
+        let mut names: Vec<_> = self.tables.iter().map(|table| table.grid_name()).collect();
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for name in &names {
+            *counts.entry(name.clone()).or_default() += 1;
+        }
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (name, table) in names.iter_mut().zip(&self.tables) {
+            if counts[name] > 1 {
+                let sized = table.dims.iter().map(|dim| format!("{}={}", dim.name, dim.len()));
+                *name = sized.collect::<Vec<_>>().join(",");
+                let number = seen.entry(name.clone()).or_default();
+                *number += 1;
+                if *number > 1 {
+                    name.push_str(&format!("#{number}"));
+                }
+            }
+        }
+        names
+    }
+
+    /// The first grids, by name, for errors.
+    pub(super) fn list_grids(&self) -> String {
+        const LISTED: usize = 20;
+        let names = self.grid_names();
+        let more = if names.len() > LISTED { "; ..." } else { "" };
+        format!("{}{more}", names[..names.len().min(LISTED)].join("; "))
     }
 
     /// The only table.
@@ -147,7 +165,7 @@ impl Dataset {
                 what: format!(
                     "there are {} grids, choose one by the option `grid`: {}",
                     self.tables.len(),
-                    self.grid_names().join("; ")
+                    self.list_grids()
                 ),
             }),
         }

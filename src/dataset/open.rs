@@ -2,7 +2,7 @@
 
 use super::layout::Layout;
 use super::options::bad;
-use super::{Dataset, GridTable, Location, OpenOptions, collect, tables};
+use super::{Dataset, GridChoice, GridTable, Location, OpenOptions, collect, tables};
 use crate::Result;
 use crate::tgm::Limits;
 use std::sync::Arc;
@@ -29,25 +29,30 @@ pub fn open(location: &Location, options: &OpenOptions, limits: &Limits) -> Resu
 }
 
 /// Keeps the tables of one grid.
-fn only(mut dataset: Dataset, grid: &[(String, Option<u64>)]) -> Result<Dataset> {
-    let names = dataset.grid_names();
+fn only(mut dataset: Dataset, grid: &GridChoice) -> Result<Dataset> {
+    let there = dataset.list_grids();
     dataset.tables.retain(|table| is_on(table, grid));
+    if let Some(ordinal) = grid.ordinal {
+        dataset.tables = dataset.tables.get(ordinal.saturating_sub(1)).into_iter().cloned().collect();
+    }
     if dataset.tables.is_empty() {
         let dim = |(name, size): &(String, Option<u64>)| match size {
             Some(size) => format!("{name}={size}"),
             None => name.clone(),
         };
-        let wanted: Vec<_> = grid.iter().map(dim).collect();
-        return Err(bad("grid", &wanted.join(","), format!("no such grid; there are {}", names.join("; "))));
+        let wanted: Vec<_> = grid.dims.iter().map(dim).collect();
+        let ordinal = grid.ordinal.map(|ordinal| format!("#{ordinal}")).unwrap_or_default();
+        let wanted = format!("{}{ordinal}", wanted.join(","));
+        return Err(bad("grid", &wanted, format!("no such grid; there are {there}")));
     }
     Ok(dataset)
 }
 
-fn is_on(table: &GridTable, grid: &[(String, Option<u64>)]) -> bool {
-    table.dims.len() == grid.len()
+fn is_on(table: &GridTable, grid: &GridChoice) -> bool {
+    table.dims.len() == grid.dims.len()
         && table
             .dims
             .iter()
-            .zip(grid)
+            .zip(&grid.dims)
             .all(|(dim, (name, size))| dim.name == *name && size.is_none_or(|size| dim.len() as u64 == size))
 }

@@ -59,7 +59,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "grid",
-        values: "comma-separated dims, with sizes where names are not enough (`y=3,x=4`)",
+        values: "comma-separated dims, with sizes and a number where names are not enough (`y=3,x=4#2`)",
         default: "all grids",
         help: "Only the table with these dims, where a location holds variables of several grids.",
     },
@@ -105,6 +105,15 @@ pub enum Missing {
     Null,
 }
 
+/// A grid, by its dims.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GridChoice {
+    /// Names, and sizes where given, outermost first.
+    pub dims: Vec<(String, Option<u64>)>,
+    /// Which of several such grids, from 1.
+    pub ordinal: Option<usize>,
+}
+
 /// How a location becomes tables; see [`OPTIONS`] for each in words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OpenOptions {
@@ -120,8 +129,8 @@ pub struct OpenOptions {
     pub raw_keys: bool,
     /// The one message of each file to read.
     pub message_index: Option<u64>,
-    /// Dims, with sizes where given, of the one grid to keep.
-    pub grid: Option<Vec<(String, Option<u64>)>>,
+    /// The one grid to keep.
+    pub grid: Option<GridChoice>,
     /// What a hole is.
     pub missing: Missing,
     /// Leave out broken messages.
@@ -246,9 +255,16 @@ fn distinct(key: &str, value: &str) -> Result<Vec<String>> {
     }
 }
 
-fn grid(key: &str, value: &str) -> Result<Vec<(String, Option<u64>)>> {
-    if value.trim().is_empty() {
-        return Ok(Vec::new()); // the grid of scalars
+fn grid(key: &str, value: &str) -> Result<GridChoice> {
+    let (dims, ordinal) = match value.rsplit_once('#') {
+        None => (value, None),
+        Some((dims, ordinal)) => match ordinal.trim().parse() {
+            Ok(ordinal) if ordinal > 0 => (dims, Some(ordinal)),
+            _ => return Err(bad(key, value, "expected a number from 1 after `#`")),
+        },
+    };
+    if dims.trim().is_empty() {
+        return Ok(GridChoice { dims: Vec::new(), ordinal }); // the grid of scalars
     }
     let dim = |dim: String| match dim.split_once('=') {
         None => Ok((dim, None)),
@@ -257,7 +273,7 @@ fn grid(key: &str, value: &str) -> Result<Vec<(String, Option<u64>)>> {
             Err(_) => Err(bad(key, value, "expected dims as `name` or `name=size`")),
         },
     };
-    list(key, value)?.into_iter().map(dim).collect()
+    Ok(GridChoice { dims: list(key, dims)?.into_iter().map(dim).collect::<Result<_>>()?, ordinal })
 }
 
 /// Splits at commas outside of braces and brackets; the items are trimmed.
@@ -295,7 +311,7 @@ mod tests {
             ("stack", "mars.step,message"),
             ("raw_keys", "true"),
             ("message_index", "3"),
-            ("grid", "y=3, x"),
+            ("grid", "y=3, x#2"),
             ("missing", "null"),
             ("skip_broken", "TRUE"),
             ("nan_as_null", "false"),
@@ -311,7 +327,8 @@ mod tests {
         assert_eq!(got.stack, Some(vec!["mars.step".into(), "message".into()]));
         assert_ne!(got.raw_keys, default.raw_keys);
         assert_eq!(got.message_index, Some(3));
-        assert_eq!(got.grid, Some(vec![("y".into(), Some(3)), ("x".into(), None)]));
+        let dims = vec![("y".into(), Some(3)), ("x".into(), None)];
+        assert_eq!(got.grid, Some(GridChoice { dims, ordinal: Some(2) }));
         assert_ne!(got.missing, default.missing);
         assert_ne!(got.skip_broken, default.skip_broken);
         assert_ne!(got.nan_as_null, default.nan_as_null);
@@ -328,6 +345,7 @@ mod tests {
         assert!(error("dim_names", "y,y").contains("twice"));
         assert!(error("dim_names", "y,").contains("expected a name"));
         assert!(error("grid", "y=x").contains("name=size"));
+        assert!(error("grid", "y#0").contains("from 1"));
         let unknown = error("dimnames", "y");
         assert!(OPTIONS.iter().all(|o| unknown.contains(o.name)), "{unknown}");
     }

@@ -317,6 +317,20 @@ fn variables_with_other_labels_are_another_table_or_have_missing_cells() {
 }
 
 #[test]
+fn grids_of_the_same_size_are_numbered() {
+    let mut messages = steps(&[0, 6]);
+    for step in [6, 12] {
+        messages.push(vec![small(json!({"name": "rain", "step": step}), step as f32)]);
+    }
+    let files = Files::one(&messages);
+    let names_of_grids = files.open(&[]).unwrap().grid_names();
+    assert_eq!(names_of_grids, ["step=2,dim_0=2,dim_1=3", "step=2,dim_0=2,dim_1=3#2"]);
+    assert_eq!(names(&files.table(&[("grid", "step=2,dim_0=2,dim_1=3#2")])), ["rain"]);
+    assert_eq!(names(&files.table(&[("grid", "step,dim_0,dim_1#1")])), ["t"]);
+    assert!(files.error(&[("grid", "step,dim_0,dim_1#3")]).contains("no such grid"));
+}
+
+#[test]
 fn grids_are_tables() {
     let files = Files::one(&[vec![
         small(json!({"name": "t"}), 0.0),
