@@ -7,11 +7,12 @@ use crate::tensor::{Part, step};
 /// Stretches shorter than this aren't worth a kernel call of their own.
 const SHORT: usize = 16;
 
-/// Codes are spelt out for at most this many cells, where the cells further out only shift them.
-const TABLE: usize = 8192;
+/// Codes are spelt out for at most this many cells, where the cells further out only shift them. Little in tests,
+/// whose chunks are small.
+const TABLE: usize = if cfg!(test) { 128 } else { 8192 };
 
 /// As `TABLE`, where the alternative is rows of a few cells.
-const LONG_TABLE: usize = 1 << 22;
+const LONG_TABLE: usize = if cfg!(test) { 1024 } else { 1 << 22 };
 
 /// What a factor adds to the group of a cell, inside one chunk.
 #[derive(Debug, Clone)]

@@ -259,28 +259,30 @@ proptest! {
 
 #[test]
 fn sums_of_many_floats_keep_their_digits() {
-    // As exact integers: multiples of 2^-20 around 273, so that the sum's digits go far beyond an f64's.
+    // Of very different sizes, so that no running sum in an f64 is exact; as integers, all are.
     let mut bits = 1u64;
-    let mut block = vec![0f32; 10_007];
-    let mut states = Accumulators::try_new(DType::Float32, 1, ALL, NanPolicy::Null).unwrap();
-    let (mut sum, mut squares, mut count) = (0i128, 0i128, 0i128);
-    for _ in 0..100 {
-        for cell in &mut block {
-            bits = bits.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            *cell = 273.0 + (bits >> 49) as f32 / 32768.0;
-            let exact = (f64::from(*cell) * 1048576.0) as i128;
-            (sum, squares, count) = (sum + exact, squares + exact * exact, count + 1);
-        }
-        states.add_run(0, Block::Float32(&block), None).unwrap();
+    let mut cell = || {
+        bits = bits.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (1.0 + (bits >> 41) as f32 / (1 << 23) as f32) / (1u32 << (bits >> 20 & 15)) as f32
+    };
+    let cells: Vec<f32> = (0..1_000_000).map(|_| cell()).collect();
+    let mut states = Accumulators::try_new(DType::Float32, 2, ALL, NanPolicy::Null).unwrap();
+    for block in cells.chunks(10_007) {
+        states.add_run(0, Block::Float32(block), None).unwrap();
+        states.add_scattered(0, &vec![1; block.len()], Block::Float32(block), None).unwrap();
     }
+    let scale = f64::from(1 << 30) * f64::from(1 << 10);
+    let want = cells.iter().map(|&cell| (f64::from(cell) * scale) as i128).sum::<i128>() as f64 / scale;
+    let mean = want / cells.len() as f64;
+    let m2 = exact_sum(cells.iter().map(|&cell| (f64::from(cell) - mean).powi(2)));
     let reading = states.read();
-    let want = sum as f64 / 1048576.0;
-    let m2 = (squares * count - sum * sum) as f64 / (1048576.0 * 1048576.0) / count as f64;
     let Some(Sums::Float(sums)) = reading.sums else { panic!("sums of floats") };
     let moments = reading.moments.unwrap();
-    assert!((sums[0] - want).abs() <= 1e-15 * want, "{} for {want}", sums[0]);
-    assert!((moments.means[0] - want / count as f64).abs() <= 1e-15 * 273.0);
-    assert!((moments.m2[0] - m2).abs() <= 1e-13 * m2, "{} for {m2}", moments.m2[0]);
+    for group in [0, 1] {
+        assert!((sums[group] - want).abs() <= 2.3e-16 * want, "{} for {want}", sums[group]);
+        assert!((moments.means[group] - mean).abs() <= 3e-16 * mean);
+        assert!((moments.m2[group] - m2).abs() <= 1e-13 * m2, "{} for {m2}", moments.m2[group]);
+    }
 }
 
 #[test]
