@@ -171,9 +171,10 @@ impl Collector<'_> {
         let said = Said { base, params: &object.descriptor.params, extra };
         let own = said.first(&["name", "param", "mars.param"]);
         let coord = own.as_deref().and_then(coords::canonical);
-        let asked = || own.as_deref().is_some_and(|own| self.is_listed(own));
-        if let Some(name) = coord.filter(|_| !asked()) {
-            if object.descriptor.shape.len() != 1 && !self.options.variables.is_empty() {
+        let one_axis = object.descriptor.shape.len() == 1;
+        let listed = || own.as_deref().is_some_and(|own| self.is_listed(own, one_axis));
+        if let Some(name) = coord.filter(|_| !listed()) {
+            if !one_axis && !self.options.variables.is_empty() {
                 return Ok(()); // not among the variables to keep
             }
             let attributes = || said.attributes();
@@ -193,8 +194,11 @@ impl Collector<'_> {
         Ok(())
     }
 
-    fn is_listed(&self, name: &str) -> bool {
-        self.options.variables.iter().any(|pattern| pattern.matches(name).is_some())
+    /// Whether an object with the name of a coordinate is wanted as a variable: by its very name, or, where it
+    /// can't be a coordinate, by any pattern.
+    fn is_listed(&self, name: &str, one_axis: bool) -> bool {
+        let mut patterns = self.options.variables.iter();
+        patterns.any(|pattern| (!one_axis || pattern.is_plain()) && pattern.matches(name).is_some())
     }
 
     fn row(&self, object: &Object) -> Result<u32> {

@@ -219,6 +219,11 @@ impl NamePattern {
         self.template.text()
     }
 
+    /// Whether it is a name, without special parts.
+    pub(super) fn is_plain(&self) -> bool {
+        !is_template(self.text())
+    }
+
     /// The placeholders that become dims.
     pub(super) fn dims(&self) -> impl Iterator<Item = &Placeholder> {
         let variable = self.variable;

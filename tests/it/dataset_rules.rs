@@ -128,6 +128,15 @@ fn a_coordinate_of_two_axes_is_an_error_unless_named_as_variable() {
 }
 
 #[test]
+fn a_coordinate_is_a_variable_only_by_its_very_name() {
+    let files = Files::one(&[vec![labels("time", &[1.0, 2.0]), small(json!({"name": "t"}), 0.0)]]);
+    let table = files.table(&[("variables", "t*")]);
+    assert_eq!((names(&table), table.grid_name()), (vec!["t"], "time,dim_1".into()));
+    let dataset = files.open(&[("variables", "t,time")]).unwrap();
+    assert_eq!(dataset.grid_names(), ["dim_0", "dim_0,dim_1"]);
+}
+
+#[test]
 fn time_coordinates_with_cf_units_are_timestamps() {
     let mut time = labels("time", &[0.0, 6.0]);
     time.base = json!({"name": "time", "units": "hours since 2026-04-01"});
