@@ -59,7 +59,7 @@ impl Delivery<'_, '_> {
 
     fn block<W: Windows>(&mut self, windows: &mut W, at: u64, end: u64) -> Result<()> {
         let Self { plan, masks, values, stats, sink } = self;
-        let fault = |f: Fault| plan.fault(f.codec, f.what);
+        let fault = |f: Fault| plan.failed(f);
         let window = windows.window(plan.bytes_of(at, end), stats).map_err(fault)?;
         let convert = |_: &mut DecodeStats| convert(plan, masks, values, at..end, window);
         let block = match (end - at) * value_width(plan.dtype) < TIMED_BYTES {
@@ -84,12 +84,12 @@ fn convert<'v>(
             if let Some(block) = typed(plan.dtype, bytes) {
                 return Ok(block);
             }
-            let out = values.take(bytes.len());
+            let out = values.take(bytes.len())?;
             out.copy_from_slice(bytes);
             out
         }
         (Encoding::Plain { swap }, Window::Lent(bytes)) => {
-            let out = values.take(bytes.len());
+            let out = values.take(bytes.len())?;
             out.copy_from_slice(bytes);
             swap_if(*swap, out, plan.dtype);
             out
@@ -98,11 +98,10 @@ fn convert<'v>(
             swap_if(*swap, bytes, plan.dtype);
             bytes
         }
-        (Encoding::Bits, Window::Lent(bits)) => expand_bits(bits, span.start % 8, values.take(n)),
-        (Encoding::Bits, Window::Owned(bits)) => expand_bits(bits, span.start % 8, values.take(n)),
+        (Encoding::Bits, Window::Lent(bits)) => expand_bits(bits, span.start % 8, values.take(n)?),
+        (Encoding::Bits, Window::Owned(bits)) => expand_bits(bits, span.start % 8, values.take(n)?),
         (Encoding::Packed(packing), window) => {
-            values.take(8 * n);
-            let out = values.doubles_mut(n);
+            let out = values.take_doubles(n)?;
             let first_bit = span.start * u64::from(packing.bits()) % 8;
             let unpacked = match window {
                 Window::Lent(bytes) => packing.unpack(bytes, first_bit, out),

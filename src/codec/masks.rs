@@ -98,7 +98,7 @@ impl<'a> Masks<'a> {
                 sets.push((plan.kind, blob));
                 continue;
             }
-            let out = buffer.take(bytes);
+            let out = buffer.take(bytes)?;
             match plan.method {
                 Method::None => {}
                 Method::Rle => decode_rle(blob, len, out)?,

@@ -11,6 +11,7 @@
 mod block;
 mod blosc2;
 mod deliver;
+mod job;
 mod masks;
 pub mod packing;
 mod pipeline;

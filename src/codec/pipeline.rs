@@ -1,15 +1,13 @@
 //! The pipeline of one object.
 
-use super::blosc2::Reader;
-use super::deliver::{Delivery, Sink};
+use super::deliver::Sink;
+use super::job::Job;
 use super::masks::Masks;
-use super::plan::{Compression, Encoding, Plan};
+use super::plan::{Compression, Plan};
 use super::scratch::Scratch;
-use super::shuffle::Shuffle;
 use super::stats::DecodeStats;
 use super::stream;
-use super::szip_reader::{SzipReader, decode_numbers};
-use super::windows::{Fault, Flat, Numbers, Planes, Windows, collect_planes};
+use super::szip::RsiIndex;
 use super::{Block, Values};
 use crate::source::Bytes;
 use crate::tgm::{DType, Limits, Object};
@@ -36,16 +34,23 @@ pub enum Verify {
 }
 
 /// The codec pipeline of one object, with its parameters checked.
+///
+/// Cheap to clone. What a first range decode learns of a payload is kept for the next ones, so one pipeline goes
+/// with one object's bytes.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    plan: Plan,
+    plan: Arc<Plan>,
     /// Where the RSIs of a szip payload are; found by the first range decode.
-    szip_index: Arc<OnceLock<super::szip::RsiIndex>>,
+    szip_index: Arc<OnceLock<RsiIndex>>,
 }
+
+/// Decompressed zstd bytes from which on the payload is decoded window by window: below, one call into a buffer
+/// that stays in cache is faster.
+const STREAMED: u64 = 8 << 20;
 
 /// How a visit reads its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Ranges,
     Full,
 }
@@ -58,7 +63,7 @@ impl Pipeline {
     /// mistyped parameters, [`Error::Unsupported`] for codecs and dtypes that aren't read yet,
     /// [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
     pub fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
-        Ok(Self { plan: Plan::try_new(object, limits)?, szip_index: Arc::default() })
+        Ok(Self { plan: Plan::try_new(object, limits)?.into(), szip_index: Arc::default() })
     }
 
     /// Number of elements.
@@ -256,73 +261,26 @@ impl Pipeline {
         stats: &mut DecodeStats,
         sink: &mut Sink<'_>,
     ) -> Result<()> {
-        let plan = &self.plan;
-        let fault = |f: Fault| plan.fault(f.codec, f.what);
+        let plan = &*self.plan;
         let Scratch { whole, staging, values, masks, zstd, blosc2, block, numbers } = scratch;
         let payload = &region[..plan.payload_len as usize];
-        let masks = stats
-            .timed(|stats| Masks::load(&plan.masks, region, plan.len, masks, zstd, blosc2, stats))
-            .map_err(fault)?;
-        let flat_len = plan.flat_len as usize;
-        let mut job = Job { plan, ranges, masks, values, sink, staging };
-        match (&plan.compression, mode) {
-            (Compression::None, _) => {
-                count_stored(plan, ranges, stats);
-                job.flat(payload, stats)
+        let loaded =
+            stats.timed(|stats| Masks::load(&plan.masks, region, plan.len, masks, zstd, blosc2, stats));
+        let masks = loaded.map_err(|f| plan.failed(f))?;
+        let mut job = Job { plan, ranges, masks, values, staging, whole, sink, stats };
+        match &plan.compression {
+            Compression::None => job.stored(payload),
+            Compression::Zstd if plan.flat_len >= STREAMED && plan.shuffle.is_none() => {
+                job.zstd_windows(payload, zstd, block)
             }
-            (Compression::Zstd | Compression::Lz4, _) => {
-                let out = whole.take(flat_len);
-                stats.bytes_read += payload.len() as u64;
-                stats.bytes_decoded += plan.flat_len;
-                let decoded = stats.timed(|_| match plan.compression {
-                    Compression::Zstd => zstd.decode(payload, out),
-                    _ => stream::lz4(payload, out),
-                });
-                decoded.map_err(|what| plan.fault(plan.compression.name(), what))?;
-                job.flat(whole.bytes(), stats)
-            }
-            (Compression::Blosc2, mode) => {
-                let mut pieces = Default::default();
-                let mut reader = Reader::open(payload, plan.flat_len, blosc2, block, &mut pieces, stats)
-                    .map_err(|what| plan.fault("blosc2", what))?;
-                match (&plan.shuffle, mode) {
-                    (None, _) => job.windows(&mut reader, stats),
-                    (Some(shuffle), Mode::Ranges) => job.gathered(shuffle, &mut reader, whole, stats),
-                    (Some(_), Mode::Full) => {
-                        reader.read_all(whole.take(flat_len), stats).map_err(fault)?;
-                        job.flat(whole.bytes(), stats)
-                    }
-                }
-            }
-            (Compression::Szip { aec, stored_offsets }, Mode::Ranges) => {
-                let samples = plan.flat_len / aec.sample_bytes() as u64;
-                let index = self.szip_index.get_or_init(|| {
-                    stats.bytes_read += payload.len() as u64;
-                    let index = stats.timed(|_| aec.index(payload, samples, stored_offsets.as_deref()));
-                    stats.fallbacks += u64::from(!index.stored_agree());
-                    index
-                });
-                let as_numbers = matches!(plan.encoding, Encoding::Packed(_)) && plan.shuffle.is_none();
-                let mut reader = SzipReader::new(aec, payload, index, samples, as_numbers, block, numbers);
-                match &plan.shuffle {
-                    None => job.windows(&mut reader, stats),
-                    Some(shuffle) => job.gathered(shuffle, &mut reader, whole, stats),
-                }
-            }
-            (Compression::Szip { aec, .. }, Mode::Full) => {
-                stats.bytes_read += payload.len() as u64;
-                stats.bytes_decoded += plan.flat_len;
-                stats.blocks_decoded += aec.rsi_count(plan.flat_len / aec.sample_bytes() as u64);
-                if matches!(plan.encoding, Encoding::Packed(_)) && plan.shuffle.is_none() {
-                    let samples =
-                        decode_numbers(aec, payload, plan.flat_len, numbers, stats).map_err(fault)?;
-                    return job.windows(&mut Numbers { samples, width: aec.sample_bytes() as u64 }, stats);
-                }
-                let out = super::szip::Samples::Bytes(whole.take(flat_len));
-                stats
-                    .timed(|_| aec.decode_all(payload, out))
-                    .map_err(|e| plan.fault("szip", e.to_string()))?;
-                job.flat(whole.bytes(), stats)
+            Compression::Zstd => job.stream(payload, |payload, out| zstd.decode(payload, out)),
+            Compression::Lz4 => job.stream(payload, stream::lz4),
+            Compression::Blosc2 => job.blosc2(payload, mode, blosc2, block),
+            Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload, aec, numbers),
+            Compression::Szip { aec, stored_offsets } => {
+                let index =
+                    self.szip_index.get_or_init(|| job.szip_index(payload, aec, stored_offsets.as_deref()));
+                job.szip_ranges(payload, aec, index, block, numbers)
             }
         }
     }
@@ -334,72 +292,6 @@ struct Summary {
     elements: u64,
     /// Ranges that are left when those that touch are merged.
     merged: u64,
-}
-
-/// What is left to do once the codec's access to the bytes is clear.
-struct Job<'a, 's> {
-    plan: &'a Plan,
-    ranges: &'a [ElementRange],
-    masks: Masks<'a>,
-    values: &'a mut super::scratch::AlignedBuf,
-    staging: &'a mut super::scratch::AlignedBuf,
-    sink: &'a mut Sink<'s>,
-}
-
-impl<'s> Job<'_, 's> {
-    fn windows<W: Windows>(&mut self, windows: &mut W, stats: &mut DecodeStats) -> Result<()> {
-        let masks = std::mem::take(&mut self.masks);
-        Delivery { plan: self.plan, masks, values: self.values, stats, sink: self.sink }
-            .run(windows, self.ranges)
-    }
-
-    /// All decompressed bytes are there, shuffled or not.
-    fn flat(&mut self, bytes: &[u8], stats: &mut DecodeStats) -> Result<()> {
-        match self.plan.shuffle {
-            None => self.windows(&mut Flat(bytes), stats),
-            Some(shuffle) => self.planes(bytes, shuffle, shuffle, Vec::new(), stats),
-        }
-    }
-
-    /// Shuffled bytes of a codec that seeks: only the plane bytes that the ranges need.
-    fn gathered<W: Windows>(
-        &mut self,
-        shuffle: &Shuffle,
-        source: &mut W,
-        buffer: &mut super::scratch::AlignedBuf,
-        stats: &mut DecodeStats,
-    ) -> Result<()> {
-        let fault = |f: Fault| self.plan.fault(f.codec, f.what);
-        let collected = collect_planes(self.plan, shuffle, self.ranges, source, buffer, stats);
-        let (starts, groups) = collected.map_err(fault)?;
-        let held = Shuffle::try_new(shuffle.size(), groups * shuffle.size());
-        let held = held.map_err(|e| self.plan.fault("shuffle", e.to_string()))?;
-        self.planes(buffer.bytes(), *shuffle, held, starts, stats)
-    }
-
-    fn planes(
-        &mut self,
-        bytes: &[u8],
-        whole: Shuffle,
-        held: Shuffle,
-        starts: Vec<(u64, u64)>,
-        stats: &mut DecodeStats,
-    ) -> Result<()> {
-        let mut staging = std::mem::take(self.staging);
-        let mut planes = Planes { bytes, whole, held, starts, shift: 0, out: &mut staging };
-        let result = self.windows(&mut planes, stats);
-        *self.staging = staging;
-        result
-    }
-}
-
-/// Counters of values that are stored as they are.
-fn count_stored(plan: &Plan, ranges: &[ElementRange], stats: &mut DecodeStats) {
-    for range in ranges {
-        let span = plan.bytes_of(range.start, range.start + range.count);
-        stats.bytes_read += span.end - span.start;
-        stats.bytes_decoded += range.count * super::plan::value_width(plan.dtype);
-    }
 }
 
 /// The elements of `ranges`, as ascending ranges that don't touch.

@@ -4,6 +4,7 @@ use super::masks::MaskPlan;
 use super::packing::SimplePacking;
 use super::shuffle::Shuffle;
 use super::szip::{self, Aec};
+use super::windows::Fault;
 use crate::tgm::{ByteOrder, DType, Descriptor, Limits, Object};
 use crate::{Error, Place, Result};
 use std::ops::Range;
@@ -171,6 +172,11 @@ impl Plan {
     pub(super) fn bytes_of(&self, start: u64, end: u64) -> Range<u64> {
         let bits = self.element_bits();
         start * bits / 8..(end * bits).div_ceil(8)
+    }
+
+    /// What a stage reported, at this object.
+    pub(super) fn failed(&self, fault: Fault) -> Error {
+        self.fault(fault.codec, fault.what)
     }
 
     /// A codec error at this object.

@@ -16,7 +16,7 @@ pub(super) struct SzipReader<'a> {
     samples: u64,
     as_numbers: bool,
     bytes: &'a mut AlignedBuf,
-    numbers: &'a mut Vec<u32>,
+    numbers: &'a mut AlignedBuf,
     /// Samples held in `bytes` or `numbers`.
     held: Range<u64>,
 }
@@ -30,7 +30,7 @@ impl<'a> SzipReader<'a> {
         samples: u64,
         as_numbers: bool,
         bytes: &'a mut AlignedBuf,
-        numbers: &'a mut Vec<u32>,
+        numbers: &'a mut AlignedBuf,
     ) -> Self {
         Self { aec, payload, index, samples, as_numbers, bytes, numbers, held: 0..0 }
     }
@@ -54,8 +54,8 @@ impl<'a> SzipReader<'a> {
         stats.blocks_decoded += rsis.end - rsis.start;
         self.held = 0..0;
         let out = match self.as_numbers {
-            true => Samples::U32(take_numbers(self.numbers, count)),
-            false => Samples::Bytes(self.bytes.take(count * self.aec.sample_bytes())),
+            true => Samples::U32(self.numbers.take_numbers(count)?),
+            false => Samples::Bytes(self.bytes.take(count * self.aec.sample_bytes())?),
         };
         stats.timed(|_| self.aec.decode_rsis(self.payload, self.index, rsis, out)).map_err(fault)?;
         self.held = covered;
@@ -78,7 +78,7 @@ impl Windows for SzipReader<'_> {
         if self.as_numbers {
             let first = (samples.start - self.held.start) as usize;
             let count = (samples.end - samples.start) as usize;
-            return Ok(Window::Samples(&self.numbers[first..first + count]));
+            return Ok(Window::Samples(&self.numbers.numbers()[first..first + count]));
         }
         let first = (span.start - self.held.start * width) as usize;
         Ok(Window::Lent(&self.bytes.bytes()[first..first + (span.end - span.start) as usize]))
@@ -90,20 +90,12 @@ pub(super) fn decode_numbers<'n>(
     aec: &Aec,
     payload: &[u8],
     flat_len: u64,
-    numbers: &'n mut Vec<u32>,
+    numbers: &'n mut AlignedBuf,
     stats: &mut DecodeStats,
 ) -> Result<&'n [u32], Fault> {
-    let out = take_numbers(numbers, flat_len as usize / aec.sample_bytes());
+    let out = numbers.take_numbers(flat_len as usize / aec.sample_bytes())?;
     stats.timed(|_| aec.decode_all(payload, Samples::U32(&mut *out))).map_err(fault)?;
     Ok(out)
-}
-
-fn take_numbers(numbers: &mut Vec<u32>, count: usize) -> &mut [u32] {
-    if numbers.len() < count {
-        *numbers = Vec::new();
-        *numbers = vec![0; count]; // fresh zero pages, see `AlignedBuf`
-    }
-    &mut numbers[..count]
 }
 
 fn fault(what: impl ToString) -> Fault {

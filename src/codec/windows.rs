@@ -102,7 +102,7 @@ impl Windows for Planes<'_> {
         let size = self.whole.size();
         let lead = (span.start - groups.start * size) as usize;
         let len = (span.end - span.start) as usize;
-        let out = self.out.take(((groups.end - groups.start) * size) as usize);
+        let out = self.out.take(((groups.end - groups.start) * size) as usize)?;
         let held = groups.start - self.shift..groups.end - self.shift;
         self.held.unshuffle(self.bytes, held, out).map_err(|e| Fault::new("shuffle", e))?;
         if lead > 0 {
@@ -131,7 +131,7 @@ pub(super) fn collect_planes<W: Windows>(
         start
     });
     let starts: Vec<_> = starts.collect();
-    let out = out.take((total * shuffle.size()) as usize);
+    let out = out.take((total * shuffle.size()) as usize)?;
     let mut at = 0;
     for plane in 0..shuffle.size() {
         let base = plane * shuffle.elements();

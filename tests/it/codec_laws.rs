@@ -89,7 +89,10 @@ fn ranges_of(sample: &Sample, parts: &[(u16, u16)]) -> Vec<ElementRange> {
     parts.iter().map(range).collect()
 }
 
+/// Runs a property; `PROPTEST_CASES` in the environment asks for more or fewer cases.
 fn run<S: Strategy>(cases: u32, strategy: S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = asked.unwrap_or(cases);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     TestRunner::new(config).run(&strategy, test).unwrap();
 }

@@ -36,7 +36,7 @@ impl Decompressor {
             return Err(format!("a block of {} bytes for a buffer of {}", streams.decoded_len, out.len()));
         }
         let len = chunk.wrapped_len(streams);
-        let input = self.input.take(len);
+        let input = self.input.take(len).map_err(|fault| fault.what)?;
         chunk.wrap(streams, input)?;
         let context = match &mut self.context {
             Some(context) => context,

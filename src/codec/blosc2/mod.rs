@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
     fn hold(&mut self, unit: &Unit<'a>, stats: &mut DecodeStats) -> Result<&[u8], Fault> {
         if self.held != unit.span {
             self.held = 0..0;
-            let out = self.block.take((unit.span.end - unit.span.start) as usize);
+            let out = self.block.take((unit.span.end - unit.span.start) as usize)?;
             decode_block(self.decompressor, unit, out, stats)?;
             self.held = unit.span.clone();
         }
@@ -139,7 +139,8 @@ impl Windows for Reader<'_> {
         }
         // The staging buffer is taken out meanwhile, because its pieces come from the rest of `self`.
         let mut staging = std::mem::take(self.staging);
-        let filled = self.fill(&span, staging.take((span.end - span.start) as usize), stats);
+        let out = staging.take((span.end - span.start) as usize);
+        let filled = out.and_then(|out| self.fill(&span, out, stats));
         *self.staging = staging;
         filled?;
         Ok(Window::Owned(self.staging.bytes_mut()))
