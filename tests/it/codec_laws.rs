@@ -167,33 +167,6 @@ fn count(sample: &Sample, ranges: &[(u64, u64)], threshold: f64) -> DecodeStats 
 }
 
 #[test]
-fn one_element_of_many_blosc2_blocks_decodes_one_block() {
-    // 13 blocks in one chunk (see the script beside it), and 30 chunks of one block.
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/blosc2_blocks.tgm");
-    let many_chunks = sample("codecs/blosc2_foreign_many_chunks_f32.tgm");
-    for sample in [Some(sample_at(&ours)), many_chunks].into_iter().flatten() {
-        let file = sample.object.place.to_string();
-        let len = sample.pipeline.len();
-        let full = count(&sample, &[(0, len)], 0.0);
-        assert!(full.blocks_decoded >= 8, "{full:?}");
-        assert_eq!((full.full_decodes, full.ranges_decoded), (1, 0));
-        assert_eq!(full.bytes_decoded, len * 4);
-        for at in [0, len / 3, len - 1] {
-            let one = count(&sample, &[(at, 1)], 0.5);
-            assert_eq!((one.blocks_decoded, one.ranges_decoded, one.full_decodes), (1, 1, 0), "{file}");
-            assert!(one.bytes_decoded * 8 <= full.bytes_decoded, "{file}: {one:?} of {full:?}");
-            assert!(one.bytes_read * 2 <= full.bytes_read, "{file}: {one:?} of {full:?}");
-        }
-        // Two elements at both ends: two blocks, whatever lies between.
-        assert_eq!(count(&sample, &[(0, 1), (len - 1, 1)], 0.5).blocks_decoded, 2);
-        // Neighbours merge, and each block is decoded once.
-        let parts: Vec<_> = (0..100).map(|i| (i, 1)).collect();
-        let merged = count(&sample, &parts, 0.5);
-        assert_eq!((merged.ranges_decoded, merged.blocks_decoded), (1, 1));
-    }
-}
-
-#[test]
 fn one_element_of_many_szip_rsis_decodes_one_rsi() {
     let files = ["codecs/szip_uint16_n777_rsi8_b8_f0.tgm", "packing/szip16_rsi8_b8.tgm"];
     for file in files {

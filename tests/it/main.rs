@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod build;
+mod codec_large;
 mod codec_laws;
 mod codecs;
 mod corpus;
