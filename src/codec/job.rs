@@ -169,7 +169,8 @@ impl Job<'_, '_> {
 
     fn planes(&mut self, bytes: &[u8], whole: Shuffle, held: Shuffle, starts: Vec<(u64, u64)>) -> Result<()> {
         let mut staging = std::mem::take(self.staging);
-        let result = self.windows(&mut Planes { bytes, whole, held, starts, shift: 0, out: &mut staging });
+        let result =
+            self.windows(&mut Planes { bytes, whole, held, starts, start: (0, 0), out: &mut staging });
         *self.staging = staging;
         result
     }

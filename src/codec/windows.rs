@@ -85,16 +85,14 @@ pub(super) struct Planes<'a> {
     pub(super) held: Shuffle,
     /// For each range of the visit, its first group in the object and in `bytes`; empty if `bytes` is all.
     pub(super) starts: Vec<(u64, u64)>,
-    /// What to take from a group's position in the object to get that in `bytes`.
-    pub(super) shift: u64,
+    /// The entry of `starts` for the current range; (0, 0) if `bytes` is all.
+    pub(super) start: (u64, u64),
     pub(super) out: &'a mut AlignedBuf,
 }
 
 impl Windows for Planes<'_> {
     fn enter(&mut self, index: usize) {
-        if let Some((object, held)) = self.starts.get(index) {
-            self.shift = object - held;
-        }
+        self.start = self.starts.get(index).copied().unwrap_or_default();
     }
 
     fn window(&mut self, span: Range<u64>, _: &mut DecodeStats) -> Result<Window<'_>, Fault> {
@@ -103,7 +101,8 @@ impl Windows for Planes<'_> {
         let lead = (span.start - groups.start * size) as usize;
         let len = (span.end - span.start) as usize;
         let out = self.out.take(((groups.end - groups.start) * size) as usize)?;
-        let held = groups.start - self.shift..groups.end - self.shift;
+        let (object, held) = self.start;
+        let held = groups.start - object + held..groups.end - object + held;
         self.held.unshuffle(self.bytes, held, out).map_err(|e| Fault::new("shuffle", e))?;
         if lead > 0 {
             out.copy_within(lead..lead + len, 0); // so that the values are aligned
