@@ -4,9 +4,10 @@
 //! `target/`; without them only the uncompressed pipelines run.
 
 use divan::counter::BytesCount;
+use millibar::Place;
 use millibar::codec::{Block, DecodeStats, ElementRange, Pipeline, Scratch};
 use millibar::source::{Bytes, LocalFile};
-use millibar::tgm::{File, Limits, Object};
+use millibar::tgm::{ByteOrder, DType, Descriptor, File, Limits, Map, Object};
 use std::sync::Arc;
 
 const PIPELINES: [&str; 10] = [
@@ -86,6 +87,40 @@ fn whole(bencher: divan::Bencher, name: &str) {
 #[divan::bench(args = PIPELINES)]
 fn one_element(bencher: divan::Bencher, name: &str) {
     visit(bencher, name, |len| ElementRange { start: len / 2, count: 1 });
+}
+
+/// Where decoding a zstd payload window by window begins to pay: below 8 MiB it is decoded in one call.
+#[divan::bench(args = [1, 4, 7, 9, 16, 64])]
+fn zstd_by_mib(bencher: divan::Bencher, mib: u64) {
+    let len = mib << 18;
+    let bytes: Vec<u8> =
+        (0..len).flat_map(|i| ((i * 7 % 1009) as f32 + (i / 4096) as f32).to_le_bytes()).collect();
+    let Ok(region) = zstd::encode_all(&bytes[..], 3) else { return };
+    let descriptor = Descriptor {
+        dtype: DType::Float32,
+        shape: vec![len],
+        byte_order: ByteOrder::NATIVE,
+        encoding: "none".into(),
+        filter: "none".into(),
+        compression: "zstd".into(),
+        masks: Vec::new(),
+        params: Map::new(),
+    };
+    let end = region.len() as u64;
+    let place = Place::file("made");
+    let object = Object { place, frame: 0..end, region: 0..end, hash: None, descriptor };
+    let Ok(pipeline) = Pipeline::try_new(&object, &Limits::default()) else { return };
+    let region = Bytes::from(region);
+    let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
+    let range = [ElementRange { start: 0, count: len }];
+    bencher.counter(BytesCount::new(len * 4)).bench_local(|| {
+        let mut total = 0.0;
+        let visited = pipeline.visit(&region, &range, 0.5, &mut scratch, &mut stats, &mut |_, block| {
+            total += sum(&block);
+            Ok(())
+        });
+        visited.map(|()| total)
+    });
 }
 
 fn main() {

@@ -287,17 +287,14 @@ impl<'a> Chunk<'a> {
         let rest = self.bytes.get(start..).ok_or_else(outside)?;
         let split = !short && self.bytes[2] & 0x10 == 0;
         let count = if split { self.type_size } else { 1 };
-        if decoded_len == 0 || decoded_len % count != 0 {
+        if decoded_len == 0 || !decoded_len.is_multiple_of(count) {
             return Err(format!("a block of {decoded_len} bytes in {count} streams"));
         }
         let mut at = 0;
         for _ in 0..count {
             let size = le32(rest, at).ok_or("a block is cut off")?;
             at += 4;
-            at += match usize::try_from(size) {
-                Ok(size) => size,
-                Err(_) => 1, // a run of one byte: a token follows
-            };
+            at += usize::try_from(size).unwrap_or(1); // negative for a run of one byte: a token follows
             if at > rest.len() {
                 return Err(format!("block {n} leaves its chunk"));
             }
