@@ -61,27 +61,30 @@ fn of_pattern(key: &Candidate) -> bool {
     matches!(key.origin, Origin::FileName(_) | Origin::VariableName(_))
 }
 
+/// Most keys that are taken into account; as dims they would make 2^64 cells.
+const KEYS: usize = 64;
+
 /// Chooses among the candidates for `objects` objects; positions in `keys`, in order of preference.
 ///
-/// Keys are taken in order of preference until all objects are told apart; then, from the last to the first, each
+/// Keys that tell more objects apart are taken in order of preference, until all are told apart; then, from the last to the first, each
 /// that the others make superfluous is dropped. Dims of patterns always stay, unless the other keys make them
 /// superfluous and the product of all would have holes.
 pub(super) fn choose(keys: &[Candidate], objects: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by(|a, b| preference(&keys[*a], objects).cmp(&preference(&keys[*b], objects)));
     let mut prefixes = vec![Classes::one(objects)];
-    let mut taken = 0;
-    for key in &order {
-        let classes = &prefixes[taken];
-        if classes.count == objects && !of_pattern(&keys[*key]) {
-            break;
-        }
-        prefixes.push(classes.by(&keys[*key]));
-        taken += 1;
-    }
-    order.truncate(taken);
+    order.retain(|key| {
+        let (key, classes) = (&keys[*key], &prefixes[prefixes.len() - 1]);
+        let needed = classes.count < objects && prefixes.len() <= KEYS;
+        let split = (needed || of_pattern(key)).then(|| classes.by(key));
+        let taken = split.filter(|split| split.count > classes.count || of_pattern(key));
+        let is_taken = taken.is_some();
+        prefixes.extend(taken);
+        is_taken
+    });
     let mut chosen = drop_superfluous(keys, &order, &prefixes, |key| !of_pattern(key));
-    let cells: u128 = chosen.iter().map(|key| keys[*key].codes.card() as u128).product();
+    let cards = chosen.iter().map(|key| keys[*key].codes.card() as u128);
+    let cells = cards.fold(1u128, u128::saturating_mul);
     if cells > objects as u128 {
         // Known keys go before patterns here: a day in a file name says less than the time in the metadata.
         chosen.sort_by_key(|key| of_pattern(&keys[*key]));
@@ -199,6 +202,16 @@ mod tests {
         let day = key(Origin::FileName(0), "day", &["1", "1", "2", "2"]);
         let time = known("time", &["100", "112", "200", "212"]);
         assert_eq!(chosen(&[day, time]), ["time"]);
+    }
+
+    #[test]
+    fn many_keys_take_no_more_than_linear_time() {
+        let mark = |i: usize| {
+            let texts: Vec<&str> = (0..1000).map(|object| if object == i { "1" } else { "0" }).collect();
+            other(&format!("k{i}"), &texts)
+        };
+        let keys: Vec<Candidate> = (0..200).map(mark).collect();
+        assert_eq!(chosen(&keys).len(), KEYS);
     }
 
     #[test]
