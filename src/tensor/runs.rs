@@ -41,7 +41,7 @@ impl<'a> Runs<'a> {
         };
         let pieces = match row_dim {
             Some(dim) => part.within[dim].runs(),
-            None => Vec::from_iter([0..1]),
+            None => std::iter::once(0..1).collect(),
         };
         let mut runs = Self {
             part,
