@@ -11,6 +11,10 @@ const COLUMNS: usize = 64;
 /// Cells that are reduced at once: few enough to stay in the first-level cache between passes.
 const TILE: usize = 2048;
 
+/// Squared deviations are moved from a value near the mean to the mean if that takes no more than this share of
+/// them, which costs three bits at most; else they are computed again.
+const NEAR: f64 = 0.875;
+
 /// Adds `cells` to `group`; where `keep` is given, only those whose entry is true.
 #[inline(always)]
 pub(super) fn add<T: Cell, const TOTAL: bool>(
@@ -24,14 +28,15 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
     match keep {
         None => {
             for tile in cells.chunks(TILE) {
-                sum.merge::<TOTAL>(&reduce::<T, TOTAL>(tile, wants));
+                sum.merge::<TOTAL>(&reduce::<T, TOTAL>(tile, wants, near(&sum, tile)));
             }
         }
         Some(keep) => {
             let mut kept = [T::default(); TILE];
             for (tile, keep) in cells.chunks(TILE).zip(keep.chunks(TILE)) {
                 let len = compact(tile, keep, &mut kept);
-                sum.merge::<TOTAL>(&reduce::<T, TOTAL>(&kept[..len], wants));
+                let tile = &kept[..len];
+                sum.merge::<TOTAL>(&reduce::<T, TOTAL>(tile, wants, near(&sum, tile)));
             }
         }
     }
@@ -51,14 +56,28 @@ pub(super) fn compact<T: Cell, const N: usize>(cells: &[T], keep: &[bool], kept:
     len.min(N)
 }
 
-/// The state of one tile.
+/// A value near the mean of `tile`, for [`sum_and_squares`]: the mean of what came before it, or its first cell.
 #[inline(always)]
-fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants) -> Partial<T> {
+fn near<T: Cell>(before: &Partial<T>, tile: &[T]) -> f64 {
+    match tile.first() {
+        Some(first) if before.count == 0 => first.to_f64(),
+        _ => before.sum / before.count as f64,
+    }
+}
+
+/// The state of one tile, whose mean may be somewhere `near`.
+#[inline(always)]
+fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants, near: f64) -> Partial<T> {
     let mut partial = Partial::empty::<TOTAL>();
     partial.count = tile.len() as u64;
+    let mut squares_near = f64::NAN;
     if T::FLOAT {
         // A NaN shows in the sum, so a tile without any pays nothing for looking.
-        partial.sum = sum(tile);
+        if wants.moments {
+            (partial.sum, squares_near) = sum_and_squares(tile, near);
+        } else {
+            partial.sum = sum(tile);
+        }
         if !TOTAL && partial.sum.is_nan() {
             (partial.sum, partial.count) = sum_valid(tile);
         }
@@ -77,7 +96,14 @@ fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants) -> Partial<T> {
     }
     if wants.moments && partial.count > 0 {
         let mean = partial.sum / partial.count as f64;
-        partial.m2 = if all_valid { squares::<T, false>(tile, mean) } else { squares::<T, true>(tile, mean) };
+        let moved = partial.count as f64 * (mean - near) * (mean - near);
+        partial.m2 = if moved <= NEAR * squares_near {
+            squares_near - moved
+        } else if all_valid {
+            squares::<T, false>(tile, mean)
+        } else {
+            squares::<T, true>(tile, mean)
+        };
     }
     partial
 }
@@ -98,6 +124,12 @@ fn total_of<T: Cell>(tile: &[T], value: impl Fn(T) -> f64) -> f64 {
             *sum += value(cell);
         }
     }
+    join(columns)
+}
+
+/// The sum of columns, pairwise.
+#[inline(always)]
+fn join(mut columns: [f64; COLUMNS]) -> f64 {
     let mut width = COLUMNS / 2;
     while width > 0 {
         let (sums, more) = columns.split_at_mut(width);
@@ -105,6 +137,26 @@ fn total_of<T: Cell>(tile: &[T], value: impl Fn(T) -> f64) -> f64 {
         width /= 2;
     }
     columns[0]
+}
+
+/// Sum, and sum of the squared deviations from `near`, in one pass.
+#[inline(always)]
+fn sum_and_squares<T: Cell>(tile: &[T], near: f64) -> (f64, f64) {
+    let (mut sums, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS]);
+    let mut rows = tile.chunks_exact(COLUMNS);
+    for row in &mut rows {
+        for ((sum, square), &cell) in sums.iter_mut().zip(&mut squares).zip(row) {
+            let value = cell.to_f64();
+            *sum += value;
+            *square += (value - near) * (value - near);
+        }
+    }
+    for ((sum, square), &cell) in sums.iter_mut().zip(&mut squares).zip(rows.remainder()) {
+        let value = cell.to_f64();
+        *sum += value;
+        *square += (value - near) * (value - near);
+    }
+    (join(sums), join(squares))
 }
 
 #[inline(always)]

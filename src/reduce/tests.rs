@@ -286,6 +286,19 @@ fn sums_of_many_floats_keep_their_digits() {
 }
 
 #[test]
+fn deviations_from_an_odd_first_cell_keep_their_digits() {
+    let mut cells: Vec<f64> =
+        (0..2048u32).map(|at| f64::from(at.wrapping_mul(2654435761) >> 8) / 1e7).collect();
+    cells[0] = 1e6;
+    let mean = exact_sum(cells.iter().copied()) / cells.len() as f64;
+    let m2 = exact_sum(cells.iter().map(|cell| (cell - mean).powi(2)));
+    let mut states = Accumulators::try_new(DType::Float64, 1, ALL, NanPolicy::Null).unwrap();
+    states.add_run(0, Block::Float64(&cells), None).unwrap();
+    let got = states.read().moments.unwrap().m2[0];
+    assert!((got - m2).abs() <= 2e-15 * m2, "{got} for {m2}");
+}
+
+#[test]
 fn integer_sums_go_beyond_64_bits() {
     let mut states = Accumulators::try_new(DType::UInt64, 3, ALL, NanPolicy::Null).unwrap();
     let block = [u64::MAX; 3];
