@@ -7,6 +7,7 @@ use super::{Accumulators, GroupMap, rows};
 use crate::Result;
 use crate::codec::{Block, ElementRange};
 use crate::tensor::Part;
+use std::sync::OnceLock;
 
 /// Cells between two kept ones that are decoded and dropped rather than left out.
 const GAP: u64 = 32;
@@ -26,12 +27,19 @@ const PIECE: usize = 16 * 1024;
 pub struct ChunkReducer {
     part: Part,
     map: GroupMap,
-    /// `None` if the map has too many groups to reduce into.
-    plan: Option<Plan>,
+    /// Made when first asked for; `None` if the map has too many groups to reduce into.
+    plan: OnceLock<Option<Plan>>,
+    /// Made when first asked for.
+    ranges: OnceLock<Ranges>,
+    buffers: Buffers,
+}
+
+/// What is to be decoded.
+#[derive(Debug)]
+struct Ranges {
     ranges: Vec<ElementRange>,
     /// Elements in the ranges before each, and in all.
     starts: Vec<u64>,
-    buffers: Buffers,
 }
 
 #[derive(Debug, Default)]
@@ -45,32 +53,35 @@ impl ChunkReducer {
     /// A reducer of the kept cells of `part` into the groups of `map` (of the whole grid, or localised to this
     /// part or one that contains it).
     pub fn new(part: &Part, map: &GroupMap) -> Self {
-        let plan = u32::try_from(map.groups()).is_ok().then(|| Plan::new(part, map));
-        let codes = plan.as_ref().map(Plan::codes).unwrap_or_default();
-        let ranges = ranges(part);
-        let starts = std::iter::once(0).chain(ranges.iter().scan(0, |elements, range| {
-            *elements += range.count;
-            Some(*elements)
-        }));
         Self {
             part: part.clone(),
             map: map.clone(),
-            plan,
-            starts: starts.collect(),
-            ranges,
-            buffers: Buffers { codes, ..Buffers::default() },
+            plan: OnceLock::new(),
+            ranges: OnceLock::new(),
+            buffers: Buffers::default(),
         }
     }
 
     /// The element ranges to decode: ascending, disjoint. Exactly the kept cells, but for parts with masks,
     /// where short gaps between kept cells are included; [`ChunkReducer::feed`] drops those again.
     pub fn ranges(&self) -> &[ElementRange] {
-        &self.ranges
+        &self.decoded().ranges
+    }
+
+    fn decoded(&self) -> &Ranges {
+        self.ranges.get_or_init(|| {
+            let ranges = ranges(&self.part);
+            let ends = ranges.iter().scan(0, |elements, range| {
+                *elements += range.count;
+                Some(*elements)
+            });
+            Ranges { starts: std::iter::once(0).chain(ends).collect(), ranges }
+        })
     }
 
     /// Number of elements in [`ChunkReducer::ranges`].
     pub fn elements(&self) -> u64 {
-        self.starts.last().copied().unwrap_or(0)
+        self.decoded().starts.last().copied().unwrap_or(0)
     }
 
     /// Adds a decoded block that starts at element `first` of the chunk and lies inside one of the ranges.
@@ -118,15 +129,14 @@ impl ChunkReducer {
     /// [`crate::Error::Grid`] if `rows` has another length.
     pub fn count_rows(&mut self, rows: &mut [u64]) -> Result<()> {
         self.check_rows(rows)?;
-        if self.part.masks.is_empty() && self.part.window.is_none() {
+        if self.part.window.is_none() {
             rows::product(&self.part, &self.map, rows);
             return Ok(());
         }
-        for nth in 0..self.ranges.len() {
-            let ElementRange { start, count } = self.ranges[nth];
-            self.tally(start, count as usize, None, rows)?;
-        }
-        Ok(())
+        (0..self.ranges().len()).try_for_each(|nth| {
+            let ElementRange { start, count } = self.ranges()[nth];
+            self.tally(start, count as usize, None, rows)
+        })
     }
 
     /// As [`ChunkReducer::count_rows`], of the cells whose entry in `keep` is true: entry `i` belongs to element
@@ -168,11 +178,12 @@ impl ChunkReducer {
         let Some(end) = end else {
             return Err(misfit(format!("cells {first}..+{len} of {}", self.elements())));
         };
-        let mut nth = self.starts.partition_point(|&start| start <= first).saturating_sub(1);
+        let mut nth = self.decoded().starts.partition_point(|&start| start <= first).saturating_sub(1);
         let mut at = first;
         while at < end {
-            let stop = end.min(self.starts[nth + 1]);
-            let element = self.ranges[nth].start + (at - self.starts[nth]);
+            let Ranges { ranges, starts } = self.decoded();
+            let stop = end.min(starts[nth + 1]);
+            let element = ranges[nth].start + (at - starts[nth]);
             visit(self, element, (at - first) as usize, (stop - first) as usize)?;
             at = stop;
             nth += 1;
@@ -194,10 +205,15 @@ impl ChunkReducer {
         if first.checked_add(len as u64).is_none_or(|end| end > cells) {
             return Err(misfit(format!("elements {first}..+{len} of a chunk of {cells}")));
         }
-        let Some(plan) = &self.plan else {
+        let Buffers { stretches, codes, keep } = &mut self.buffers;
+        let plan = self.plan.get_or_init(|| {
+            let plan = u32::try_from(self.map.groups()).is_ok().then(|| Plan::new(&self.part, &self.map));
+            plan.iter().for_each(|plan| codes.extend(plan.codes()));
+            plan
+        });
+        let Some(plan) = plan else {
             return Err(misfit(format!("{} groups are more than can be reduced at once", self.map.groups())));
         };
-        let Buffers { stretches, codes, keep } = &mut self.buffers;
         for piece in (0..len).step_by(PIECE) {
             let count = PIECE.min(len - piece);
             let at = first as usize + piece;

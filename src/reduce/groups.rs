@@ -96,14 +96,15 @@ impl GroupMap {
 
     /// The group of the cell at `position` (of the grid).
     pub fn group_at(&self, position: &[u64]) -> usize {
-        let group = |(factor, stride): (&Factor, &usize)| {
-            let flat = factor
-                .dims
-                .iter()
-                .fold(0, |flat, &dim| flat * self.shape[dim] + (position[dim] - self.origin[dim]));
-            factor.codes[flat as usize] as usize * stride
-        };
-        self.factors.iter().zip(&self.strides).map(group).sum()
+        let factors = self.factors.iter().zip(&self.strides);
+        factors.map(|(factor, stride)| self.code_at(factor, position) * stride).sum()
+    }
+
+    /// The code of `factor` (one of this map's) for the cell at `position` (of the grid).
+    pub(crate) fn code_at(&self, factor: &Factor, position: &[u64]) -> usize {
+        let dims = factor.dims.iter();
+        let flat = dims.fold(0, |flat, &dim| flat * self.shape[dim] + (position[dim] - self.origin[dim]));
+        factor.codes[flat as usize] as usize
     }
 
     /// The same groups for `part` alone, numbered densely, so that states can be sized by what a part touches.
