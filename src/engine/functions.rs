@@ -6,6 +6,9 @@ mod sum;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::prelude::SessionContext;
 
+pub(crate) use std::Std;
+pub(crate) use sum::Sum;
+
 /// Adds `std`, and puts the `sum` whose integers don't wrap in place of DataFusion's.
 pub(crate) fn register(ctx: &SessionContext) {
     ctx.register_udaf(AggregateUDF::from(std::Std::default()));

@@ -65,7 +65,7 @@ impl Rows {
     }
 
     /// All rows of `unit`, or the first that are still wanted.
-    fn read(&mut self, unit: &Unit) -> Result<RecordBatch> {
+    pub(crate) fn read(&mut self, unit: &Unit) -> Result<RecordBatch> {
         let start = Instant::now();
         let mut selection = self.layout.selection(unit);
         let mut rows = selection.len();
@@ -110,7 +110,7 @@ impl Rows {
 }
 
 /// Which cells of the product of `selection`'s dims its masks keep, C order.
-fn kept(selection: &Selection) -> BooleanArray {
+pub(crate) fn kept(selection: &Selection) -> BooleanArray {
     let dims: Vec<Vec<u64>> = selection.dims.iter().map(|dim| dim.iter().collect()).collect();
     let cells = dims.iter().map(Vec::len).product();
     let mut at = vec![0; dims.len()];

@@ -1,0 +1,248 @@
+//! Which aggregates the grid can compute, and from what.
+
+use super::Refusal;
+use super::coords::{Coords, dims_of};
+use crate::dataset::{GridTable, arrow_type};
+use crate::engine::filter::MASK_CELLS;
+use crate::engine::functions::{Std, Sum as ExactSum};
+use crate::engine::scan::ColumnSource;
+use crate::tensor::Selection;
+use crate::tgm::DType;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::count::Count;
+use datafusion::functions_aggregate::min_max::{Max, Min};
+use datafusion::functions_aggregate::stddev::{Stddev, StddevPop};
+use datafusion::functions_aggregate::sum::Sum;
+use datafusion::functions_aggregate::variance::{VariancePopulation, VarianceSample};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use std::sync::Arc;
+
+/// What an aggregate accumulates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Function {
+    /// Cells that aren't NULL; state: Int64.
+    Count,
+    /// State: the sum, NULL if no cell was seen.
+    Sum,
+    /// State: UInt64 count, Float64 sum.
+    Avg,
+    /// State: the smallest value.
+    Min,
+    /// State: the largest value.
+    Max,
+    /// Variance and standard deviation; state: UInt64 count, Float64 mean, Float64 M2.
+    Moments,
+}
+
+impl Function {
+    /// The function of `aggregate`, told by its type: another function of the same name isn't taken for it.
+    pub(super) fn of(aggregate: &AggregateFunctionExpr) -> Option<Self> {
+        let inner = aggregate.fun().inner();
+        if inner.is::<Count>() {
+            Some(Self::Count)
+        } else if inner.is::<Sum>() || inner.is::<ExactSum>() {
+            Some(Self::Sum)
+        } else if inner.is::<Avg>() {
+            Some(Self::Avg)
+        } else if inner.is::<Min>() {
+            Some(Self::Min)
+        } else if inner.is::<Max>() {
+            Some(Self::Max)
+        } else {
+            let moments = inner.is::<VarianceSample>()
+                || inner.is::<VariancePopulation>()
+                || inner.is::<Stddev>()
+                || inner.is::<StddevPop>()
+                || inner.is::<Std>();
+            moments.then_some(Self::Moments)
+        }
+    }
+}
+
+/// How an aggregate is computed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Path {
+    /// A count of cells that are never NULL: from the geometry of these cells alone.
+    Arithmetic(Selection),
+    /// From the decoded blocks of one variable, of these cells, in its own chunk grid.
+    Direct { variable: usize, selection: Selection },
+    /// From batches of kept cells, with DataFusion's own expressions.
+    Rows,
+}
+
+/// One aggregate of the query.
+#[derive(Debug, Clone)]
+pub(super) struct Aggregate {
+    /// As DataFusion has it.
+    pub expr: Arc<AggregateFunctionExpr>,
+    /// What it accumulates.
+    pub function: Function,
+    /// Its arguments, over the scan's columns.
+    pub args: Vec<Arc<dyn PhysicalExpr>>,
+    /// Its `FILTER (WHERE ...)`, over the scan's columns.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// How it is computed.
+    pub path: Path,
+    /// Types of its state columns.
+    pub states: Vec<DataType>,
+}
+
+/// What an aggregate is judged by.
+pub(super) struct Context<'a> {
+    pub grid: &'a GridTable,
+    pub coords: &'a Coords,
+    /// Cells that the scan keeps.
+    pub selection: &'a Selection,
+    /// Whether NaN of float data is NULL.
+    pub nan_as_missing: bool,
+    pub grouped: bool,
+}
+
+impl Aggregate {
+    /// Decides how `expr` over `args` is computed, if nothing but its own filter restricts the cells.
+    pub(super) fn try_new(
+        expr: &Arc<AggregateFunctionExpr>,
+        args: Vec<Arc<dyn PhysicalExpr>>,
+        filter: Option<Arc<dyn PhysicalExpr>>,
+        context: &Context<'_>,
+    ) -> Result<Self, Refusal> {
+        let name = expr.name();
+        let function = Function::of(expr).ok_or_else(|| {
+            Refusal::new(format!("`{name}` is not one of the functions reduced on the grid"))
+        })?;
+        if expr.is_distinct() {
+            return Err(Refusal::new(format!("`{name}` is distinct")));
+        }
+        if !expr.order_bys().is_empty() {
+            return Err(Refusal::new(format!("`{name}` is ordered")));
+        }
+        let fields = expr.state_fields().map_err(|e| Refusal::new(e.to_string()))?;
+        let states: Vec<_> = fields.iter().map(|field| field.data_type().clone()).collect();
+        let path = context.path(function, &args, filter.as_ref(), &states)?;
+        Ok(Self { expr: Arc::clone(expr), function, args, filter, path, states })
+    }
+
+    /// As plans show it, such as `avg(temperature)`, with its filter.
+    pub(super) fn describe(&self) -> String {
+        self.expr.human_display().unwrap_or(self.expr.name()).to_string()
+    }
+
+    /// Whether both look at the same values of the same rows.
+    pub(super) fn same_input(&self, other: &Self) -> bool {
+        self.args == other.args && self.filter == other.filter
+    }
+}
+
+impl Context<'_> {
+    fn path(
+        &self,
+        function: Function,
+        args: &[Arc<dyn PhysicalExpr>],
+        filter: Option<&Arc<dyn PhysicalExpr>>,
+        states: &[DataType],
+    ) -> Result<Path, Refusal> {
+        let Some(selection) = self.selected_by(filter)? else { return Ok(Path::Rows) };
+        if function == Function::Count && args.iter().all(|arg| self.never_null(arg)) {
+            return Ok(Path::Arithmetic(selection));
+        }
+        let [arg] = args else { return Ok(Path::Rows) };
+        let Some((variable, cast)) = self.variable_of(arg) else { return Ok(Path::Rows) };
+        let dtype = self.grid.variables[variable].dtype;
+        let extreme = matches!(function, Function::Min | Function::Max);
+        if extreme && dtype.is_float() && !self.nan_as_missing && self.grouped {
+            // Which of several values wins then depends on the order of rows.
+            return Err(Refusal::new("min and max by group have no settled meaning where NaN is a value"));
+        }
+        let direct = reads_as(function, dtype, cast, states);
+        Ok(if direct { Path::Direct { variable, selection } } else { Path::Rows })
+    }
+
+    /// The cells that an aggregate's own filter keeps; `None` if that depends on cells.
+    fn selected_by(&self, filter: Option<&Arc<dyn PhysicalExpr>>) -> Result<Option<Selection>, Refusal> {
+        let Some(filter) = filter else { return Ok(Some(self.selection.clone())) };
+        let Some(dims) = dims_of(filter, self.coords) else { return Ok(None) };
+        let cells = dims.iter().try_fold(1_u64, |n, &dim| n.checked_mul(self.coords.shape()[dim]));
+        if dims.len() > 1 && cells.is_none_or(|cells| cells > MASK_CELLS) {
+            return Ok(None);
+        }
+        let selection = self.coords.select(self.selection, filter, &dims);
+        selection
+            .map(Some)
+            .map_err(|e| Refusal::new(format!("`{filter}` can't be evaluated on the coords: {e}")))
+    }
+
+    /// Whether `arg` is never NULL: a constant, a bare dim, or a variable without holes and NaN.
+    fn never_null(&self, arg: &Arc<dyn PhysicalExpr>) -> bool {
+        if let Some(literal) = arg.downcast_ref::<Literal>() {
+            return !literal.value().is_null();
+        }
+        let Some(column) = arg.downcast_ref::<Column>() else { return false };
+        match self.coords.source(column.index()) {
+            ColumnSource::Dim(_) => true,
+            ColumnSource::Variable(variable) => {
+                let variable = &self.grid.variables[variable];
+                let nan = variable.dtype.is_float() && self.nan_as_missing;
+                !nan && variable.chunks.iter().all(Option::is_some)
+            }
+        }
+    }
+
+    /// The variable that `expr` is, and the type that it is cast to, if it is.
+    fn variable_of<'e>(&self, expr: &'e Arc<dyn PhysicalExpr>) -> Option<(usize, Option<&'e DataType>)> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            return match self.coords.source(column.index()) {
+                ColumnSource::Variable(variable) => Some((variable, None)),
+                ColumnSource::Dim(_) => None,
+            };
+        }
+        let cast = expr.downcast_ref::<CastExpr>()?;
+        match self.variable_of(cast.expr())? {
+            (variable, None) => Some((variable, Some(cast.cast_type()))),
+            (_, Some(_)) => None,
+        }
+    }
+}
+
+/// Whether reducing decoded elements of `dtype` gives what `function` gives for the column cast to `cast`.
+fn reads_as(function: Function, dtype: DType, cast: Option<&DataType>, states: &[DataType]) -> bool {
+    use DataType::{Decimal128, Float64, Int64, UInt64};
+    if dtype.is_complex() || (dtype == DType::Bitmask && function != Function::Count) {
+        return false;
+    }
+    let to = cast.cloned().unwrap_or_else(|| arrow_type(dtype));
+    let exact = cast.is_none() || widens(dtype, &to);
+    match function {
+        Function::Count => exact,
+        Function::Min | Function::Max => exact && *states == [to],
+        Function::Sum if dtype.is_float() => exact && *states == [Float64],
+        Function::Sum => exact && matches!(states, [Int64 | UInt64 | Decimal128(_, 0)]) && to != Float64,
+        // Each element becomes a double, by the column's cast or in the kernel.
+        Function::Avg => to == Float64 && *states == [UInt64, Float64],
+        Function::Moments => to == Float64 && *states == [UInt64, Float64, Float64],
+    }
+}
+
+/// Whether every value of `dtype` has its own value in `to`, in the same order.
+fn widens(dtype: DType, to: &DataType) -> bool {
+    use DataType::*;
+    match dtype {
+        DType::Float16 => matches!(to, Float16 | Float32 | Float64),
+        DType::BFloat16 | DType::Float32 => matches!(to, Float32 | Float64),
+        DType::Float64 => *to == Float64,
+        DType::Int8 => matches!(to, Int8 | Int16 | Int32 | Int64 | Float32 | Float64),
+        DType::Int16 => matches!(to, Int16 | Int32 | Int64 | Float32 | Float64),
+        DType::Int32 => matches!(to, Int32 | Int64 | Float64),
+        DType::Int64 => *to == Int64,
+        DType::UInt8 => {
+            matches!(to, UInt8 | UInt16 | UInt32 | UInt64 | Int16 | Int32 | Int64 | Float32 | Float64)
+        }
+        DType::UInt16 => matches!(to, UInt16 | UInt32 | UInt64 | Int32 | Int64 | Float32 | Float64),
+        DType::UInt32 => matches!(to, UInt32 | UInt64 | Int64 | Float64),
+        DType::UInt64 => *to == UInt64,
+        DType::Bitmask => *to == Boolean,
+        DType::Complex64 | DType::Complex128 => false,
+    }
+}

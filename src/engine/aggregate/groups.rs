@@ -1,0 +1,136 @@
+//! `GROUP BY` on a grid: one code per coord value, so that cells need no hashing.
+//!
+//! Each key is a function of dims. Keys that share a dim, directly or through others, belong together: they are
+//! evaluated on the cross product of their dims, and each distinct tuple of their values gets a code. What is
+//! left are components over disjoint dims; a group is one code of each, numbered like a position in C order:
+//!
+//! ```text
+//! GROUP BY month(time), level, year(time)      components {time}: (month, year) pairs, {level}: levels
+//! group of a cell = code_time[position] * levels + code_level[position]
+//! ```
+
+use super::Refusal;
+use super::coords::{Coords, dims_of};
+use crate::reduce::{Factor, GroupMap};
+use datafusion::arrow::array::{ArrayRef, UInt32Array};
+use datafusion::arrow::compute::take;
+use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::physical_expr::PhysicalExpr;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Most positions of the dims of one component: 16 Mi codes are 64 MiB.
+const COMPONENT_POSITIONS: u64 = 16 << 20;
+
+/// All groups that a query's cells can belong to.
+#[derive(Debug, Clone)]
+pub(super) struct GroupSpace {
+    /// The group of a cell; one factor for each component. Positions that aren't selected have code 0.
+    pub map: GroupMap,
+    /// For each key, in output order: its component and its values by code.
+    pub keys: Vec<(usize, ArrayRef)>,
+}
+
+impl GroupSpace {
+    /// Groups cells by `exprs`, over the columns of the scan that `coords` belongs to.
+    ///
+    /// # Errors
+    /// Refuses keys that mention variables, that can't be evaluated, or that have too many positions.
+    pub(super) fn try_new(exprs: &[Arc<dyn PhysicalExpr>], coords: &Coords) -> Result<Self, Refusal> {
+        let dims: Vec<Vec<usize>> = exprs
+            .iter()
+            .map(|expr| {
+                dims_of(expr, coords)
+                    .ok_or_else(|| Refusal::new(format!("group key `{expr}` depends on cells")))
+            })
+            .collect::<Result<_, _>>()?;
+        let mut factors = Vec::new();
+        let mut keys: Vec<Option<(usize, ArrayRef)>> = vec![None; exprs.len()];
+        for members in connected(&dims) {
+            let exprs: Vec<_> = members.iter().map(|&k| Arc::clone(&exprs[k])).collect();
+            let mut all: Vec<usize> = members.iter().flat_map(|&k| dims[k].iter().copied()).collect();
+            all.sort_unstable();
+            all.dedup();
+            let (factor, values) = component(&exprs, all, coords)?;
+            for (&member, values) in members.iter().zip(values) {
+                keys[member] = Some((factors.len(), values));
+            }
+            factors.push(factor);
+        }
+        let map = GroupMap::try_new(coords.shape(), factors).map_err(|e| Refusal::new(e.to_string()))?;
+        Ok(Self { map, keys: keys.into_iter().flatten().collect() })
+    }
+
+    /// Key columns of groups; `code(group, component)` tells them apart.
+    ///
+    /// # Errors
+    /// Those of arrow's `take`.
+    pub(super) fn key_columns(
+        &self,
+        groups: &[usize],
+        code: impl Fn(usize, usize) -> u32,
+    ) -> Result<Vec<ArrayRef>> {
+        let column = |(component, values): &(usize, ArrayRef)| {
+            let codes = UInt32Array::from_iter_values(groups.iter().map(|&group| code(group, *component)));
+            Ok(take(values, &codes, None)?)
+        };
+        self.keys.iter().map(column).collect()
+    }
+}
+
+/// The codes of keys over `dims`, and the values of each key by code.
+fn component(
+    exprs: &[Arc<dyn PhysicalExpr>],
+    dims: Vec<usize>,
+    coords: &Coords,
+) -> Result<(Factor, Vec<ArrayRef>), Refusal> {
+    let positions = dims.iter().try_fold(1_u64, |n, &dim| n.checked_mul(coords.shape()[dim]));
+    if dims.len() > 1 && positions.is_none_or(|n| n > COMPONENT_POSITIONS) {
+        return Err(Refusal::new("a group key over several dims has too many positions"));
+    }
+    let fail =
+        |e: DataFusionError| Refusal::new(format!("a group key can't be evaluated on the coords: {e}"));
+    let values = coords.evaluate(exprs, &dims).map_err(fail)?;
+    let (codes, first) = distinct(&values).map_err(fail)?;
+    let values = values.iter().map(|array| Ok(take(array, &first, None)?));
+    let values = values.collect::<Result<_>>().map_err(fail)?;
+    let codes = coords.scatter(&dims, &codes, 0).into();
+    Ok((Factor { dims, codes, cardinality: first.len().max(1) as u32 }, values))
+}
+
+/// Sets of keys whose dims overlap, each in ascending order; constant keys are one more set.
+fn connected(dims: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut sets: Vec<(Vec<usize>, Vec<usize>)> = Vec::new();
+    for (key, dims) in dims.iter().enumerate() {
+        let mut joined = (vec![key], dims.clone());
+        let touches = |set: &(Vec<usize>, Vec<usize>)| {
+            set.1.iter().any(|dim| dims.contains(dim)) || (set.1.is_empty() && dims.is_empty())
+        };
+        for set in sets.extract_if(.., |set| touches(set)) {
+            joined.0.extend(set.0);
+            joined.1.extend(set.1);
+        }
+        joined.0.sort_unstable();
+        sets.push(joined);
+    }
+    sets.sort();
+    sets.into_iter().map(|set| set.0).collect()
+}
+
+/// A code for each row, numbered by first appearance, and the first row of each code. Values are told apart bit
+/// by bit (a NULL is a value like any other): where SQL sees them as equal, the final aggregate joins them.
+fn distinct(columns: &[ArrayRef]) -> Result<(Vec<u32>, UInt32Array)> {
+    let fields = columns.iter().map(|array| SortField::new(array.data_type().clone())).collect();
+    let rows = RowConverter::new(fields)?.convert_columns(columns)?;
+    let mut seen = HashMap::new();
+    let mut first = Vec::new();
+    let codes = rows.iter().enumerate().map(|(i, row)| {
+        *seen.entry(row).or_insert_with(|| {
+            first.push(i as u32);
+            first.len() as u32 - 1
+        })
+    });
+    let codes = codes.collect();
+    Ok((codes, UInt32Array::from(first)))
+}

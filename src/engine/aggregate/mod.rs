@@ -1,0 +1,41 @@
+//! Aggregates reduced on the grid, without rows.
+//!
+//! ```text
+//! AggregateExec(Final)                      AggregateExec(Final)
+//!   AggregateExec(Partial)        ->          GridAggregateExec
+//!     [ProjectionExec] [FilterExec]             (the same partial states, group for group)
+//!       TensorScanExec
+//! ```
+//! [`GridAggregateRule`] looks from the aggregate down to its scan ([`chain`]) and decides for each aggregate
+//! how it is computed ([`function`]): a count of cells from the geometry alone, a reduction of one variable's
+//! decoded blocks in its own chunk grid, or batches of kept cells through DataFusion's own accumulators, still
+//! without hashing, since the group of a cell is known from its position ([`groups`]). [`GridAggregateExec`]
+//! emits DataFusion's own partial state columns, so what is above the partial aggregate stays as it is.
+//!
+//! Anything that isn't provably the same is refused, and the plan is left alone.
+
+mod chain;
+mod coords;
+mod exec;
+mod function;
+mod groups;
+mod partial;
+mod reduction;
+mod rule;
+mod sink;
+mod states;
+mod work;
+mod worker;
+
+pub use exec::GridAggregateExec;
+pub use rule::GridAggregateRule;
+
+/// Why an aggregate isn't reduced on the grid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal(pub String);
+
+impl Refusal {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}

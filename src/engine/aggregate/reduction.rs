@@ -1,0 +1,146 @@
+//! What a grid aggregate computes: decided once, while planning.
+
+use super::Refusal;
+use super::chain::Chain;
+use super::coords::Coords;
+use super::function::{Aggregate, Context, Path};
+use super::groups::GroupSpace;
+use crate::dataset::GridTable;
+use crate::engine::scan::{ColumnSource, TensorScanExec};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// A partial aggregate over a tensor scan, in terms of the grid.
+#[derive(Debug)]
+pub(super) struct Reduction {
+    /// The scan that it stands in for.
+    pub scan: TensorScanExec,
+    /// Dims and variables.
+    pub grid: Arc<GridTable>,
+    /// Labels of the selected positions, and what the scan's columns are.
+    pub coords: Coords,
+    /// Which group a cell belongs to.
+    pub groups: GroupSpace,
+    /// The keys of groups in words. None without `GROUP BY`: there is a single group then, even of no cells.
+    pub keys: Vec<String>,
+    /// In output order.
+    pub aggregates: Vec<Aggregate>,
+    /// Conditions on cells that the selection doesn't express, to be met one after the other.
+    pub predicates: Vec<Arc<dyn PhysicalExpr>>,
+    /// Group keys, then the states of the aggregates: that of the partial aggregate.
+    pub schema: SchemaRef,
+}
+
+impl Reduction {
+    /// What `aggregate`, a partial one whose output has `schema`, computes.
+    ///
+    /// # Errors
+    /// Why it can't be computed on the grid.
+    pub(super) fn try_new(aggregate: &AggregateExec, schema: SchemaRef) -> Result<Self, Refusal> {
+        let group_by = aggregate.group_expr();
+        if group_by.has_grouping_set() {
+            return Err(Refusal::new("it has grouping sets"));
+        }
+        let chain = Chain::try_new(aggregate.input().as_ref())?;
+        let coords = Coords::try_new(chain.scan).map_err(|e| Refusal::new(e.to_string()))?;
+        let keys: Vec<_> =
+            group_by.expr().iter().map(|(expr, _)| chain.over_scan(expr)).collect::<Result<_, _>>()?;
+        let groups = GroupSpace::try_new(&keys, &coords)?;
+        check_keys(&groups, &schema)?;
+        let aggregates = aggregates_of(aggregate, &chain, &coords)?;
+        let mut reduction = Self {
+            scan: chain.scan.clone(),
+            grid: Arc::clone(chain.scan.grid()),
+            keys: group_by.expr().iter().map(|(_, name)| name.clone()).collect(),
+            predicates: chain.predicates,
+            coords,
+            groups,
+            aggregates,
+            schema,
+        };
+        reduction.settle_paths();
+        Ok(reduction)
+    }
+
+    /// Sends through rows what must go there: everything if cells are filtered by value, and aggregates of
+    /// variables that are read for rows anyway.
+    fn settle_paths(&mut self) {
+        if !self.predicates.is_empty() {
+            self.aggregates.iter_mut().for_each(|aggregate| aggregate.path = Path::Rows);
+            return;
+        }
+        let read: BTreeSet<usize> = self.row_variables().collect();
+        for aggregate in &mut self.aggregates {
+            if matches!(aggregate.path, Path::Direct { variable, .. } if read.contains(&variable)) {
+                aggregate.path = Path::Rows;
+            }
+        }
+    }
+
+    /// The variable that column `column` of the scan is.
+    pub(super) fn variable(&self, column: usize) -> Option<usize> {
+        match self.coords.source(column) {
+            ColumnSource::Variable(variable) => Some(variable),
+            ColumnSource::Dim(_) => None,
+        }
+    }
+
+    /// Whether batches of cells are needed.
+    pub(super) fn has_rows(&self) -> bool {
+        !self.predicates.is_empty() || self.aggregates.iter().any(|aggregate| aggregate.path == Path::Rows)
+    }
+
+    /// Whether there is a `GROUP BY`.
+    pub(super) fn grouped(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
+    /// Variables that go into batches, ascending.
+    pub(super) fn row_variables(&self) -> impl Iterator<Item = usize> {
+        self.row_columns().into_iter().filter_map(|column| self.variable(column))
+    }
+
+    /// Columns of the scan that go into batches, ascending.
+    pub(super) fn row_columns(&self) -> Vec<usize> {
+        let through_rows = self.aggregates.iter().filter(|aggregate| aggregate.path == Path::Rows);
+        let exprs = through_rows.flat_map(|aggregate| aggregate.args.iter().chain(&aggregate.filter));
+        let columns = exprs.chain(&self.predicates).flat_map(collect_columns).map(|column| column.index());
+        columns.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+}
+
+/// Refuses keys whose values aren't of the type that the partial aggregate declares.
+fn check_keys(groups: &GroupSpace, schema: &SchemaRef) -> Result<(), Refusal> {
+    for ((_, values), field) in groups.keys.iter().zip(schema.fields()) {
+        if values.data_type() != field.data_type() || (!field.is_nullable() && values.null_count() > 0) {
+            return Err(Refusal::new(format!("group key `{}` isn't of its declared type", field.name())));
+        }
+    }
+    Ok(())
+}
+
+fn aggregates_of(
+    aggregate: &AggregateExec,
+    chain: &Chain<'_>,
+    coords: &Coords,
+) -> Result<Vec<Aggregate>, Refusal> {
+    let context = Context {
+        grid: chain.scan.grid(),
+        coords,
+        selection: chain.scan.selection(),
+        nan_as_missing: chain.scan.options().nan_as_missing,
+        grouped: !aggregate.group_expr().is_empty(),
+    };
+    let exprs = aggregate.aggr_expr().iter().zip(aggregate.filter_expr());
+    let of = |(expr, filter): (&Arc<AggregateFunctionExpr>, &Option<Arc<dyn PhysicalExpr>>)| {
+        let args = expr.expressions().iter().map(|arg| chain.over_scan(arg)).collect::<Result<_, _>>()?;
+        let filter = filter.as_ref().map(|filter| chain.over_scan(filter)).transpose()?;
+        Aggregate::try_new(expr, args, filter, &context)
+    };
+    exprs.map(of).collect()
+}

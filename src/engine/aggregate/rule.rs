@@ -1,0 +1,112 @@
+//! The physical optimizer rule: partial aggregates over a tensor scan become reductions on the grid.
+
+use super::Refusal;
+use super::exec::GridAggregateExec;
+use super::reduction::Reduction;
+use super::work::Work;
+use crate::engine::config::MillibarConfig;
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::config::ConfigOptions;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use std::sync::Arc;
+
+/// Replaces partial aggregates over a tensor scan by [`GridAggregateExec`], which yields the same partial
+/// states; the final aggregate stays as it is.
+///
+/// It runs before DataFusion's own physical rules: they would put repartitioning between the aggregate and the
+/// scan, and could merge the partial and the final aggregate into one. `SET millibar.grid_aggregate = false`
+/// turns it off. What it doesn't take over it leaves alone, with the reason in a debug event.
+#[derive(Debug, Default)]
+pub struct GridAggregateRule {}
+
+impl GridAggregateRule {
+    /// The rule.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl PhysicalOptimizerRule for GridAggregateRule {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        config: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !MillibarConfig::of(config).grid_aggregate {
+            return Ok(plan);
+        }
+        let rewritten = plan.transform_up(|node| {
+            let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
+                return Ok(Transformed::no(node));
+            };
+            match on_grid(aggregate) {
+                None => Ok(Transformed::no(node)),
+                Some(Ok(plan)) => Ok(Transformed::yes(plan)),
+                Some(Err(Refusal(why))) => {
+                    tracing::debug!(%why, "an aggregate goes through rows");
+                    Ok(Transformed::no(node))
+                }
+            }
+        });
+        Ok(rewritten?.data)
+    }
+
+    fn name(&self) -> &str {
+        "grid_aggregate"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// What takes the place of `aggregate`; `None` if it isn't over a tensor scan, or has been dealt with below.
+fn on_grid(aggregate: &AggregateExec) -> Option<Result<Arc<dyn ExecutionPlan>, Refusal>> {
+    let single = match aggregate.mode() {
+        AggregateMode::Partial => false,
+        AggregateMode::Single | AggregateMode::SinglePartitioned => true,
+        AggregateMode::Final | AggregateMode::FinalPartitioned | AggregateMode::PartialReduce => return None,
+    };
+    if !scans_tensor(aggregate.input()) {
+        return None;
+    }
+    Some(if single { single_on_grid(aggregate) } else { partial_on_grid(aggregate) })
+}
+
+/// Whether the only leaf below `plan` is a tensor scan.
+fn scans_tensor(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    match plan.children()[..] {
+        [] => plan.is::<crate::engine::TensorScanExec>(),
+        [input] => scans_tensor(input),
+        _ => false,
+    }
+}
+
+fn partial_on_grid(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>, Refusal> {
+    let reduction = Reduction::try_new(aggregate, aggregate.schema())?;
+    let work = Work::plan(&reduction)?;
+    Ok(Arc::new(GridAggregateExec::new(reduction, work)))
+}
+
+/// A single-stage aggregate: partial states on the grid, gathered, below the final stage.
+fn single_on_grid(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>, Refusal> {
+    let refuse = |e: datafusion::common::DataFusionError| Refusal::new(e.to_string());
+    let stage = |mode, group_by, input| {
+        let (exprs, filters) = (aggregate.aggr_expr().to_vec(), aggregate.filter_expr().to_vec());
+        AggregateExec::try_new(mode, group_by, exprs, filters, input, aggregate.input_schema())
+            .map_err(refuse)
+    };
+    let group_by = aggregate.group_expr().clone();
+    let as_final = group_by.as_final();
+    let partial = stage(AggregateMode::Partial, group_by, Arc::clone(aggregate.input()))?;
+    let gathered = Arc::new(CoalescePartitionsExec::new(partial_on_grid(&partial)?));
+    let complete = stage(AggregateMode::Final, as_final, gathered)?;
+    if complete.schema() != aggregate.schema() {
+        return Err(Refusal::new("its two stages would have another schema than the single one"));
+    }
+    Ok(Arc::new(complete))
+}

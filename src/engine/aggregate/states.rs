@@ -1,0 +1,117 @@
+//! States of aggregates as the columns that DataFusion's final aggregate merges.
+//!
+//! Where a group has no valid cell, the columns hold what DataFusion's own accumulators would: a count of 0
+//! and no sum, no smallest value; `avg` by group has no count either.
+
+use super::function::{Aggregate, Function};
+use crate::codec::Values;
+use crate::engine::types;
+use crate::reduce::{Moments, Reading, Sums};
+use datafusion::arrow::array::{
+    ArrayRef, Decimal128Array, Float64Array, Int64Array, UInt64Array, new_null_array,
+};
+use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Result, exec_err, internal_err};
+use std::sync::Arc;
+
+/// Counts as the state of `count`.
+pub(super) fn count_column(counts: &[u64]) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(counts.iter().map(|&count| count as i64)))
+}
+
+/// State columns of `aggregate` for each group of `reading`.
+///
+/// # Errors
+/// If an integer sum leaves the state's type.
+pub(super) fn columns(aggregate: &Aggregate, reading: &Reading<'_>, grouped: bool) -> Result<Vec<ArrayRef>> {
+    let counts = reading.counts;
+    match (aggregate.function, &aggregate.states[..]) {
+        (Function::Count, [_]) => Ok(vec![count_column(counts)]),
+        (Function::Sum, [state]) => Ok(vec![sum_column(aggregate, sums(reading)?, counts, state)?]),
+        (Function::Avg, [_, _]) => {
+            let sums = floats(sums(reading)?);
+            let seen = seen(counts);
+            let counts = UInt64Array::new(counts.to_vec().into(), seen.clone().filter(|_| grouped));
+            Ok(vec![Arc::new(counts), Arc::new(Float64Array::new(sums, seen))])
+        }
+        (Function::Min, [state]) => Ok(vec![extreme_column(&reading.mins, counts, state)?]),
+        (Function::Max, [state]) => Ok(vec![extreme_column(&reading.maxs, counts, state)?]),
+        (Function::Moments, [_, _, _]) => {
+            let Some(Moments { means, m2 }) = &reading.moments else { return missing("moments") };
+            let counts = UInt64Array::from_iter_values(counts.iter().copied());
+            let (means, m2) = (Float64Array::from(means.clone()), Float64Array::from(m2.clone()));
+            Ok(vec![Arc::new(counts), Arc::new(means), Arc::new(m2)])
+        }
+        (function, states) => internal_err!("{function:?} has {} state columns", states.len()),
+    }
+}
+
+/// State columns of `aggregate` for groups of which no cell was seen.
+pub(super) fn empty_columns(aggregate: &Aggregate, groups: usize, grouped: bool) -> Vec<ArrayRef> {
+    let nulls = |state: &DataType| new_null_array(state, groups);
+    let zeros = || Arc::new(UInt64Array::from_value(0, groups)) as ArrayRef;
+    let zero = || Arc::new(Float64Array::from_value(0.0, groups)) as ArrayRef;
+    match aggregate.function {
+        Function::Count => vec![Arc::new(Int64Array::from_value(0, groups))],
+        Function::Moments => vec![zeros(), zero(), zero()],
+        Function::Avg if !grouped => vec![zeros(), nulls(&aggregate.states[1])],
+        _ => aggregate.states.iter().map(nulls).collect(),
+    }
+}
+
+fn missing<T>(what: &str) -> Result<T> {
+    internal_err!("{what} weren't accumulated")
+}
+
+fn sums<'a>(reading: &'a Reading<'_>) -> Result<&'a Sums> {
+    reading.sums.as_ref().map_or_else(|| missing("sums"), Ok)
+}
+
+/// Which groups have a valid cell; `None` if all.
+fn seen(counts: &[u64]) -> Option<NullBuffer> {
+    let seen = NullBuffer::new(BooleanBuffer::collect_bool(counts.len(), |i| counts[i] > 0));
+    (seen.null_count() > 0).then_some(seen)
+}
+
+fn floats(sums: &Sums) -> ScalarBuffer<f64> {
+    match sums {
+        Sums::Float(sums) => sums.clone().into(),
+        Sums::Int(sums) => sums.iter().map(|&sum| sum as f64).collect(),
+    }
+}
+
+fn sum_column(aggregate: &Aggregate, sums: &Sums, counts: &[u64], state: &DataType) -> Result<ArrayRef> {
+    let seen = seen(counts);
+    Ok(match (state, sums) {
+        (DataType::Float64, sums) => Arc::new(Float64Array::new(floats(sums), seen)),
+        (DataType::Decimal128(precision, 0), Sums::Int(sums)) => {
+            let sums = Decimal128Array::new(sums.clone().into(), seen);
+            Arc::new(sums.with_precision_and_scale(*precision, 0)?)
+        }
+        // DataFusion's own sum wraps around here; an error is better than another number.
+        (DataType::Int64, Sums::Int(sums)) => {
+            let sums = sums.iter().map(|&sum| i64::try_from(sum)).collect::<Result<Vec<_>, _>>();
+            let Ok(sums) = sums else { return overflow(aggregate, state) };
+            Arc::new(Int64Array::new(sums.into(), seen))
+        }
+        (DataType::UInt64, Sums::Int(sums)) => {
+            let sums = sums.iter().map(|&sum| u64::try_from(sum)).collect::<Result<Vec<_>, _>>();
+            let Ok(sums) = sums else { return overflow(aggregate, state) };
+            Arc::new(UInt64Array::new(sums.into(), seen))
+        }
+        _ => return internal_err!("a sum has a state of {state}"),
+    })
+}
+
+fn overflow<T>(aggregate: &Aggregate, state: &DataType) -> Result<T> {
+    exec_err!("{} overflows {state}", aggregate.expr.name())
+}
+
+fn extreme_column(values: &Option<Values>, counts: &[u64], state: &DataType) -> Result<ArrayRef> {
+    let Some(values) = values else { return missing("extremes") };
+    let seen = seen(counts).map(NullBuffer::into_inner);
+    let column = types::column(values.clone(), seen, false)?;
+    Ok(if column.data_type() == state { column } else { cast(&column, state)? })
+}

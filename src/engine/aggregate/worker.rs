@@ -1,0 +1,200 @@
+//! One partition at work: task after task, into states.
+
+use super::coords::reindex;
+use super::function::Path;
+use super::partial::{Partial, group_ids};
+use super::reduction::Reduction;
+use super::sink::Sink;
+use super::work::{Task, Work};
+use crate::dataset::read::Reader;
+use crate::engine::external;
+use crate::engine::layout::Layout;
+use crate::engine::metrics::ScanMetrics;
+use crate::engine::rows::{LabelCache, Rows, kept};
+use crate::reduce::{ChunkReducer, GroupMap};
+use crate::tensor::Part;
+use crate::{Error, Place};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::memory_pool::MemoryReservation;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What one partition needs.
+pub(super) struct Worker<'a> {
+    pub reduction: &'a Reduction,
+    pub work: &'a Work,
+    pub reader: Reader,
+    pub metrics: ScanMetrics,
+    /// Holds the bytes of states.
+    pub states: MemoryReservation,
+    pub batch_size: usize,
+    /// Whether nobody waits for the result any more.
+    pub cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Worker<'_> {
+    /// Does `tasks` and hands over batches of partial states.
+    ///
+    /// # Errors
+    /// Those of reading, decoding and evaluating, with file, message and object; a memory pool that is
+    /// exhausted; whatever `emit` returns.
+    pub(super) fn run(
+        mut self,
+        tasks: &[Task],
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        if self.work.dense { self.run_dense(tasks, emit) } else { self.run_local(tasks, emit) }
+    }
+
+    /// All groups at once, emitted at the end.
+    fn run_dense(&mut self, tasks: &[Task], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        let map = &self.reduction.groups.map;
+        let mut partial = Partial::new(self.reduction, &self.work.passes, map);
+        let mut rows = None;
+        for task in tasks {
+            if (self.cancelled)() {
+                return Ok(());
+            }
+            match task {
+                Task::Count(part) => partial.count(part)?,
+                Task::Direct { pass, part } => self.direct(*pass, part, map, &mut partial)?,
+                Task::Rows { unit } => {
+                    let rows = match &mut rows {
+                        Some(rows) => rows,
+                        None => rows.insert(self.row_source(&mut partial)?),
+                    };
+                    self.rows(*unit, rows, map, &mut partial)?;
+                }
+            }
+            self.states.try_resize(partial.memory())?;
+        }
+        self.emit(partial.finish(None)?, emit)
+    }
+
+    /// Each task's groups on their own: there are too many to keep them all.
+    fn run_local(&mut self, tasks: &[Task], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        for task in tasks {
+            if (self.cancelled)() {
+                return Ok(());
+            }
+            let (Task::Count(part) | Task::Direct { part, .. }) = task else {
+                return internal_err!("rows with more groups than fit");
+            };
+            let local = self.reduction.groups.map.localise(part);
+            let mut partial = Partial::new(self.reduction, &self.work.passes, &local.map);
+            match task {
+                Task::Direct { pass, part } => self.direct(*pass, part, &local.map, &mut partial)?,
+                _ => partial.count(part)?,
+            }
+            self.states.try_resize(partial.memory())?;
+            self.emit(partial.finish(Some(&local))?, emit)?;
+        }
+        Ok(())
+    }
+
+    fn emit(&self, batch: RecordBatch, emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
+        for start in (0..batch.num_rows()).step_by(self.batch_size.max(1)) {
+            emit(batch.slice(start, self.batch_size.max(1).min(batch.num_rows() - start)))?;
+        }
+        Ok(())
+    }
+
+    /// Decodes a part of a pass's variable into its states.
+    fn direct(&mut self, pass: usize, part: &Part, map: &GroupMap, partial: &mut Partial<'_>) -> Result<()> {
+        let start = Instant::now();
+        let variable = &self.reduction.grid.variables[self.work.passes[pass].variable];
+        let states = partial.states(pass)?;
+        let mut reducer = ChunkReducer::new(part, map);
+        let cancelled = self.cancelled;
+        let visited = self.reader.visit_part(variable, part, &mut |first, block| {
+            if cancelled() {
+                return Err(Error::unsupported(&Place::file("cancelled query"), "reading on"));
+            }
+            reducer.feed(first, block, None, states)
+        });
+        match visited {
+            Err(_) if cancelled() => return Ok(()),
+            other => other.map_err(external)?,
+        };
+        self.metrics.cells_reduced.add(part.len() as usize);
+        self.metrics.take(self.reader.stats_mut(), start.elapsed());
+        Ok(())
+    }
+
+    /// Reads a unit of rows and adds it.
+    fn rows(
+        &mut self,
+        unit: u64,
+        source: &mut RowSource,
+        map: &GroupMap,
+        partial: &mut Partial<'_>,
+    ) -> Result<()> {
+        let unit = source.layout.unit(unit);
+        let batch = source.rows.read(&unit)?;
+        let start = Instant::now();
+        let selection = source.layout.selection(&unit);
+        let mut groups = group_ids(map, &selection);
+        if !selection.masks.is_empty() && !groups.is_empty() {
+            groups = super::sink::keep_groups(&groups, &kept(&selection));
+        }
+        partial.add_rows(&batch, &groups)?;
+        self.metrics.time_reduce.add_elapsed(start);
+        Ok(())
+    }
+
+    /// A reader of the columns that rows need, and sinks for the aggregates.
+    fn row_source(&self, partial: &mut Partial<'_>) -> Result<RowSource> {
+        let Some(layout) = &self.work.layout else { return internal_err!("there is no layout of rows") };
+        let reduction = self.reduction;
+        let columns = reduction.row_columns();
+        let mut at = vec![None; reduction.coords.schema().fields().len()];
+        columns.iter().enumerate().for_each(|(index, &column)| at[column] = Some(index));
+        let fields: Vec<_> =
+            columns.iter().map(|&c| Arc::clone(&reduction.coords.schema().fields()[c])).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let predicates = reduction.predicates.iter().map(|predicate| reindex(predicate, &at));
+        let predicates = predicates.collect::<Result<_>>()?;
+        partial.expect_rows(sinks(reduction, &at, &schema)?, predicates);
+        let rows = Rows {
+            grid: Arc::clone(&reduction.grid),
+            columns: columns.iter().map(|&column| reduction.coords.source(column)).collect(),
+            schema,
+            layout: Arc::clone(layout),
+            units: 0..0,
+            remaining: u64::MAX,
+            batch_size: usize::MAX,
+            reader: Reader::new(*reduction.scan.options()),
+            metrics: self.metrics.clone(),
+            labels: LabelCache::default(),
+            current: None,
+        };
+        Ok(RowSource { layout: Arc::clone(layout), rows })
+    }
+}
+
+/// Where rows come from.
+struct RowSource {
+    layout: Arc<Layout>,
+    rows: Rows,
+}
+
+/// One sink for each distinct input of the aggregates that go through rows.
+fn sinks(reduction: &Reduction, at: &[Option<usize>], schema: &Schema) -> Result<Vec<Sink>> {
+    let mut left: Vec<_> = reduction
+        .aggregates
+        .iter()
+        .enumerate()
+        .filter(|(_, aggregate)| aggregate.path == Path::Rows)
+        .collect();
+    let mut sinks = Vec::new();
+    while let Some(&(_, first)) = left.first() {
+        let members: Vec<_> = left.extract_if(.., |(_, other)| other.same_input(first)).collect();
+        let args = first.args.iter().map(|arg| reindex(arg, at)).collect::<Result<_>>()?;
+        let filter = first.filter.as_ref().map(|filter| reindex(filter, at)).transpose()?;
+        let groups = reduction.groups.map.groups();
+        sinks.push(Sink::try_new(args, filter, &members, schema, groups, reduction.grouped())?);
+    }
+    Ok(sinks)
+}
