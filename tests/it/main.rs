@@ -10,12 +10,20 @@ mod corpus;
 mod dataset_laws;
 mod dataset_rules;
 mod datasets;
+#[cfg(feature = "engine")]
+mod differential;
 mod framing;
 mod framing_rules;
 mod hostile;
 mod memory;
 mod memory_source;
 mod npy;
+#[cfg(feature = "engine")]
+mod partial_states;
+#[cfg(feature = "engine")]
+mod pushdown;
+#[cfg(feature = "engine")]
+mod random;
 #[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]

@@ -1,0 +1,267 @@
+//! Which aggregates are reduced on the grid, and that they read no more than they must.
+
+use crate::random::grid::chunked;
+use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
+use datafusion::arrow::util::pretty::pretty_format_batches;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use millibar::dataset::{Dim, GridTable};
+use millibar::engine::config::TableOverrides;
+use millibar::engine::{TensorTable, session_context};
+use millibar::tgm::{DType, Map};
+use std::sync::Arc;
+
+const TIMES: i64 = 4;
+const LEVELS: i64 = 10;
+const LATS: i64 = 19;
+const LONS: i64 = 36;
+
+/// Plain bytes, or a stream codec.
+const PLAIN: usize = 0;
+const ZSTD: usize = 2;
+
+fn dim(name: &str, coord: ArrayRef) -> Dim {
+    Dim { name: name.into(), coord, attributes: Map::new() }
+}
+
+/// 4 times x 10 levels x 19 x 36; one chunk for each time and level.
+fn grid(coding: usize) -> Arc<GridTable> {
+    let shape = [TIMES, LEVELS, LATS, LONS].map(|len| len as u64);
+    let chunk = [1, 1, shape[2], shape[3]];
+    let cells: u64 = shape.iter().product();
+    let temperature: Vec<f64> = (0..cells).map(|i| 200.0 + (i % 997) as f64 / 8.0).collect();
+    let wind: Vec<f64> =
+        (0..cells).map(|i| if i % 7 == 0 { f64::NAN } else { (i % 41) as f64 - 20.0 }).collect();
+    let hour = 3_600_000_000_000_i64;
+    let times: Vec<i64> = (0..TIMES).map(|i| 1_775_001_600_000_000_000 + i * 24 * hour).collect();
+    let lats: Vec<f64> = (0..LATS).map(|i| 90.0 - 10.0 * i as f64).collect();
+    let lons: Vec<f64> = (0..LONS).map(|i| 10.0 * i as f64).collect();
+    Arc::new(GridTable {
+        dims: vec![
+            dim("time", Arc::new(TimestampNanosecondArray::from(times))),
+            dim("level", Arc::new(Int64Array::from_iter_values((1..=LEVELS).map(|i| i * 100)))),
+            dim("latitude", Arc::new(Float64Array::from(lats))),
+            dim("longitude", Arc::new(Float64Array::from(lons))),
+        ],
+        variables: vec![
+            chunked("temperature", DType::Float32, &shape, &chunk, coding, &temperature, &[]),
+            chunked("wind", DType::Float64, &shape, &chunk, coding, &wind, &[]),
+            chunked("mask", DType::Bitmask, &shape, &chunk, PLAIN, &vec![1.0; cells as usize], &[]),
+        ],
+    })
+}
+
+fn session_with(coding: usize, runtime: RuntimeEnv) -> SessionContext {
+    let ctx = session_context(SessionConfig::new().with_target_partitions(2), Arc::new(runtime)).unwrap();
+    let table = TensorTable::new("era", grid(coding), TableOverrides::default());
+    ctx.register_table("era", Arc::new(table)).unwrap();
+    ctx
+}
+
+fn session(coding: usize) -> SessionContext {
+    session_with(coding, RuntimeEnv::default())
+}
+
+async fn plan(ctx: &SessionContext, sql: &str) -> Arc<dyn ExecutionPlan> {
+    ctx.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
+}
+
+fn grid_nodes(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
+    let below = plan.children().into_iter().flat_map(grid_nodes);
+    let own = (plan.name() == "GridAggregateExec").then(|| Arc::clone(plan));
+    own.into_iter().chain(below).collect()
+}
+
+async fn text(ctx: &SessionContext, sql: &str) -> String {
+    let batches = ctx.sql(sql).await.unwrap().collect().await.unwrap();
+    pretty_format_batches(&batches).unwrap().to_string()
+}
+
+/// Runs `sql`, which is to be reduced on the grid; its answer and the metrics of the reduction.
+async fn reduce(ctx: &SessionContext, sql: &str) -> (Vec<RecordBatch>, impl Fn(&str) -> usize) {
+    let plan = plan(ctx, sql).await;
+    let [node] = &grid_nodes(&plan)[..] else { panic!("not reduced on the grid: {sql}") };
+    let batches = collect(Arc::clone(&plan), ctx.task_ctx()).await.unwrap();
+    let metrics = node.metrics().unwrap();
+    (batches, move |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize()))
+}
+
+#[tokio::test]
+async fn accepted_shapes() {
+    let ctx = session(PLAIN);
+    for sql in [
+        "SELECT mean(temperature), std(temperature), min(temperature), max(temperature) FROM era",
+        "SELECT count(*), count(1), count(wind), count(level), count(mask) FROM era",
+        "SELECT sum(wind), avg(wind), var(wind), var_samp(wind), var_pop(wind) FROM era",
+        "SELECT stddev(wind), stddev_samp(wind), stddev_pop(wind) FROM era WHERE level = 500",
+        "SELECT time, mean(temperature) FROM era GROUP BY time",
+        "SELECT latitude, longitude, max(wind) FROM era GROUP BY latitude, longitude",
+        "SELECT date_part('day', time), level / 300, avg(wind) FROM era GROUP BY 1, 2",
+        "SELECT latitude + longitude, count(*) FROM era GROUP BY 1",
+        "SELECT latitude > 0, level, level % 200 = 0, avg(wind) FROM era GROUP BY 1, 2, 3",
+        "SELECT avg(wind * wind + temperature * temperature) FROM era WHERE level IN (100, 500)",
+        "SELECT avg(temperature) FROM era WHERE temperature > 250 AND wind IS NOT NULL",
+        "SELECT level, avg(temperature) FROM era WHERE wind > temperature - 220 GROUP BY level",
+        "SELECT avg(wind) FILTER (WHERE level = 500), avg(wind) FILTER (WHERE wind > 0), count(*) FROM era",
+        "SELECT DISTINCT level FROM era",
+        "SELECT level FROM era WHERE wind > 19 GROUP BY level",
+        "SELECT level, avg(wind) FROM era GROUP BY level HAVING count(*) > 3 ORDER BY 2 DESC LIMIT 3",
+        "SELECT max(time), min(level), max(mask) FROM era",
+        "SELECT avg(x) FROM (SELECT temperature - 273.15 AS x, level FROM era) WHERE level < 300 AND x > -10",
+        "SELECT e.level, a - b FROM (SELECT level, avg(wind) a FROM era GROUP BY level) e \
+         JOIN (SELECT level, min(wind) b FROM era GROUP BY level) f ON e.level = f.level",
+        "SELECT sum(CAST(temperature AS DOUBLE)), max(CAST(temperature AS DOUBLE)) FROM era",
+        "SELECT avg(wind) FROM era WHERE level = 500 OR latitude > 45",
+        "SELECT avg(wind) FROM era GROUP BY 1 + 1",
+    ] {
+        let plan = plan(&ctx, sql).await;
+        let shown = displayable(plan.as_ref()).indent(false).to_string();
+        assert!(shown.contains("GridAggregateExec"), "{sql}\n{shown}");
+        assert!(!shown.contains("TensorScanExec"), "{sql}\n{shown}");
+        let on_grid = text(&ctx, sql).await;
+        ctx.sql("SET millibar.grid_aggregate = false").await.unwrap().collect().await.unwrap();
+        assert!(grid_nodes(&self::plan(&ctx, sql).await).is_empty(), "{sql}");
+        let rows = text(&ctx, sql).await;
+        ctx.sql("SET millibar.grid_aggregate = true").await.unwrap().collect().await.unwrap();
+        assert_eq!(rows.lines().count(), on_grid.lines().count(), "{sql}\n{rows}\n{on_grid}");
+    }
+}
+
+#[tokio::test]
+async fn refused_shapes_give_the_answer_of_rows() {
+    let ctx = session(PLAIN);
+    for (sql, rows) in [
+        ("SELECT count(DISTINCT level) AS n FROM era WHERE wind > 0", "10"),
+        ("SELECT median(level) FROM era WHERE level < 400", "200"),
+        ("SELECT wind > 0, count(*) FROM era GROUP BY 1 ORDER BY 1", "false"),
+        (
+            "SELECT level, time, count(*) FROM era GROUP BY GROUPING SETS ((level), (time)) ORDER BY 1, 2",
+            "2736",
+        ),
+        ("SELECT count(*) FROM (SELECT * FROM era LIMIT 5)", "5"),
+        ("SELECT count(*) FROM era WHERE random() < 2", "27360"),
+        ("SELECT first_value(level ORDER BY level DESC) FROM era", "1000"),
+    ] {
+        let plan = plan(&ctx, sql).await;
+        let aggregates_cells = grid_nodes(&plan).iter().any(|node| {
+            let shown = displayable(node.as_ref()).one_line().to_string();
+            !shown.contains("aggr=[]")
+        });
+        assert!(!aggregates_cells, "{sql}\n{}", displayable(plan.as_ref()).indent(false));
+        let shown = text(&ctx, sql).await;
+        assert!(shown.contains(rows), "{sql}\n{shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_point_reads_one_element() {
+    let ctx = session(PLAIN);
+    let sql = "SELECT mean(temperature) FROM era \
+               WHERE time = '2026-04-03' AND level = 500 AND latitude = 0 AND longitude = 180";
+    let (batches, metric) = reduce(&ctx, sql).await;
+    let cell = ((2 * LEVELS + 4) * LATS + 9) * LONS + 18;
+    let want = 200.0 + (cell % 997) as f64 / 8.0;
+    let shown = pretty_format_batches(&batches).unwrap().to_string();
+    assert!(shown.contains(&want.to_string()), "{shown}");
+    assert_eq!(metric("chunks_total"), 40);
+    assert_eq!(metric("chunks_pruned"), 39);
+    assert_eq!((metric("objects_opened"), metric("chunks_decoded")), (1, 1));
+    assert_eq!((metric("bytes_read"), metric("bytes_decoded")), (4, 4));
+    assert_eq!((metric("ranges_decoded"), metric("full_decodes")), (1, 0));
+    assert_eq!(metric("cells_reduced"), 1);
+}
+
+#[tokio::test]
+async fn a_stream_codec_is_decoded_once_a_chunk() {
+    let ctx = session(ZSTD);
+    let sql = "SELECT latitude, avg(wind), max(wind) FROM era WHERE level = 300 AND longitude < 50 GROUP BY latitude";
+    let (_, metric) = reduce(&ctx, sql).await;
+    let cells = (LATS * LONS) as usize;
+    assert_eq!((metric("objects_opened"), metric("full_decodes"), metric("ranges_decoded")), (4, 4, 0));
+    assert_eq!(metric("bytes_decoded"), 4 * cells * 8);
+    assert_eq!(metric("cells_reduced"), 4 * LATS as usize * 5);
+}
+
+#[tokio::test]
+async fn two_aggregates_of_a_variable_share_a_pass() {
+    let ctx = session(PLAIN);
+    let sql =
+        "SELECT avg(wind), min(wind), std(wind), count(wind), avg(temperature) FROM era WHERE level = 100";
+    let (_, metric) = reduce(&ctx, sql).await;
+    let cells = (TIMES * LATS * LONS) as usize;
+    assert_eq!(metric("objects_opened"), 2 * TIMES as usize);
+    assert_eq!(metric("bytes_decoded"), cells * (8 + 4));
+    assert_eq!(metric("cells_reduced"), 2 * cells);
+}
+
+#[tokio::test]
+async fn dims_alone_decode_nothing() {
+    let ctx = session(PLAIN);
+    for sql in [
+        "SELECT DISTINCT level FROM era",
+        "SELECT time, count(*) FROM era WHERE latitude > 30 GROUP BY time",
+        "SELECT count(mask), count(level), count(*) FILTER (WHERE level > 500) FROM era WHERE level > 300",
+        "SELECT count(*) FROM era WHERE level = 500 OR latitude > 45",
+    ] {
+        let (_, metric) = reduce(&ctx, sql).await;
+        assert_eq!(
+            (metric("objects_opened"), metric("bytes_read"), metric("bytes_decoded")),
+            (0, 0, 0),
+            "{sql}"
+        );
+    }
+    let (batches, _) = reduce(&ctx, "SELECT count(*) AS n FROM era WHERE level = 500 OR latitude > 45").await;
+    let want = TIMES * (LATS * LONS + (LEVELS - 1) * 5 * LONS);
+    assert!(pretty_format_batches(&batches).unwrap().to_string().contains(&want.to_string()));
+}
+
+#[tokio::test]
+async fn nothing_selected() {
+    let ctx = session(PLAIN);
+    let (batches, metric) = reduce(
+        &ctx,
+        "SELECT count(*) c, count(wind) d, sum(wind) s, avg(wind) a, min(wind) m, std(wind) v \
+         FROM era WHERE level = 1",
+    )
+    .await;
+    let shown = pretty_format_batches(&batches).unwrap().to_string();
+    assert!(shown.contains("| 0 | 0 |   |   |   |   |"), "{shown}");
+    assert_eq!(metric("objects_opened"), 0);
+    let sql = "SELECT level, avg(wind) FROM era WHERE level = 1 GROUP BY level";
+    let (batches, _) = reduce(&ctx, sql).await;
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 0);
+}
+
+#[tokio::test]
+async fn explain_names_what_is_pushed_down() {
+    let ctx = session(PLAIN);
+    let sql = "SELECT time, avg(temperature) FROM era WHERE level = 500 GROUP BY time";
+    let plan = plan(&ctx, sql).await;
+    let node = displayable(grid_nodes(&plan)[0].as_ref()).one_line().to_string();
+    assert_eq!(
+        node.trim(),
+        "GridAggregateExec: table=era, aggr=[avg(era.temperature)], gby=[time], \
+         selection=[level=[500] (1 of 10)], chunks=4/40"
+    );
+}
+
+#[tokio::test]
+async fn many_groups_are_emitted_chunk_by_chunk() {
+    // Room for the final aggregate's groups, but states of all groups at once would be far more than a chunk's.
+    let ctx = session(PLAIN);
+    let sql = "SELECT count(*), sum(n), sum(s) FROM \
+               (SELECT time, level, latitude, longitude, count(*) n, sum(wind) s FROM era GROUP BY 1, 2, 3, 4)";
+    let on_grid = text(&ctx, sql).await;
+    ctx.sql("SET millibar.grid_aggregate = false").await.unwrap().collect().await.unwrap();
+    assert_eq!(on_grid, text(&ctx, sql).await);
+}
+
+#[tokio::test]
+async fn states_are_reserved_in_the_pool() {
+    let runtime = RuntimeEnvBuilder::new().with_memory_limit(20_000, 1.0).build().unwrap();
+    let ctx = session_with(PLAIN, runtime);
+    let sql = "SELECT level, latitude, longitude, std(wind) FROM era GROUP BY 1, 2, 3";
+    let error = ctx.sql(sql).await.unwrap().collect().await.unwrap_err().to_string();
+    assert!(error.contains("GridAggregateExec"), "{error}");
+}
