@@ -12,6 +12,8 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::future::Future;
 use std::io;
@@ -24,6 +26,8 @@ use tonic::Status;
 /// Batches that wait for a slow client; a query pauses when there are this many.
 const BATCHES_AHEAD: usize = 2;
 const INFORMATION_SCHEMA: &str = "information_schema";
+const ONLY_READ: &str =
+    "statements over Flight can only read: this one would change the catalog, data or settings";
 
 /// The shared catalog, and where its queries run.
 pub(super) struct Queries {
@@ -147,24 +151,50 @@ async fn logical_plan(state: &SessionState, sql: &str) -> Result<LogicalPlan, St
     let engine = |e: DataFusionError| status_of(&e);
     let dialect = state.config_options().sql_parser.dialect;
     let statement = state.sql_to_statement(sql, &dialect).map_err(engine)?;
+    if !is_query(&statement) {
+        return Err(Status::permission_denied(ONLY_READ));
+    }
     for table in state.resolve_table_references(&statement).map_err(engine)? {
         check_table(state, table)?;
     }
     let plan = state.statement_to_plan(statement).await.map_err(engine)?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    read_only.verify_plan(&plan).map_err(|e| {
-        Status::permission_denied(format!(
-            "statements over Flight can only read: {}",
-            status_of(&e).message()
-        ))
-    })?;
+    // Some queries write, too: SELECT ... INTO.
+    read_only.verify_plan(&plan).map_err(|_| Status::permission_denied(ONLY_READ))?;
     Ok(plan)
 }
 
-/// A table must be in the catalog. The session itself would also open files by their path: a remote client
-/// must not read whatever file the server can.
+/// Whether a statement asks and doesn't tell.
+fn is_query(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(statement) => is_sql_query(statement),
+        Statement::Explain(explain) => is_query(&explain.statement),
+        _ => false,
+    }
+}
+
+fn is_sql_query(statement: &ast::Statement) -> bool {
+    match statement {
+        ast::Statement::Explain { statement, .. } => is_sql_query(statement),
+        ast::Statement::Query(_)
+        | ast::Statement::ExplainTable { .. }
+        | ast::Statement::ShowColumns { .. }
+        | ast::Statement::ShowCreate { .. }
+        | ast::Statement::ShowFunctions { .. }
+        | ast::Statement::ShowTables { .. }
+        | ast::Statement::ShowVariable { .. }
+        | ast::Statement::ShowVariables { .. } => true,
+        _ => false,
+    }
+}
+
+/// A table must be in the catalog, or be a call of a table function. The session itself would also open files by
+/// their path: a remote client must not read whatever file the server can.
 fn check_table(state: &SessionState, table: TableReference) -> Result<(), Status> {
+    if matches!(table, TableReference::Bare { .. }) && state.table_functions().contains_key(table.table()) {
+        return Ok(());
+    }
     let options = &state.config_options().catalog;
     let name = table.resolve(&options.default_catalog, &options.default_schema);
     let known = *name.schema == *INFORMATION_SCHEMA

@@ -22,12 +22,16 @@ pub fn status_of(error: &DataFusionError) -> Status {
     Status::new(code_of(error), describe(error))
 }
 
-/// An error of the engine in words: the root cause, and its own sources, joined by `: `.
+/// An error of the engine in words, on one line: the root cause, and its own sources, joined by `: `.
 pub fn describe(error: &DataFusionError) -> String {
+    words(error).lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+fn words(error: &DataFusionError) -> String {
     match error {
-        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => describe(inner),
-        DataFusionError::Shared(inner) => describe(inner),
-        DataFusionError::Collection(all) => all.iter().map(describe).collect::<Vec<_>>().join("; "),
+        DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => words(inner),
+        DataFusionError::Shared(inner) => words(inner),
+        DataFusionError::Collection(all) => all.iter().map(words).collect::<Vec<_>>().join("; "),
         DataFusionError::External(inner) => describe_external(inner.as_ref()),
         DataFusionError::ArrowError(inner, _) => match inner.as_ref() {
             ArrowError::ExternalError(inner) => describe_external(inner.as_ref()),
@@ -42,13 +46,14 @@ pub fn describe(error: &DataFusionError) -> String {
             ParserError::ParserError(what) | ParserError::TokenizerError(what) => what.clone(),
             ParserError::RecursionLimitExceeded => "the statement is nested too deeply".to_string(),
         },
+        DataFusionError::SchemaError(inner, _) => inner.to_string(),
         other => without_backtrace(&chain(other)).to_string(),
     }
 }
 
 fn describe_external(error: &(dyn StdError + Send + Sync + 'static)) -> String {
     match error.downcast_ref::<DataFusionError>() {
-        Some(inner) => describe(inner),
+        Some(inner) => words(inner),
         None => chain(error),
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
 mod build;
+#[cfg(feature = "cli")]
+mod cli;
 mod codec_large;
 mod codec_laws;
 mod codecs;
@@ -12,6 +14,8 @@ mod dataset_rules;
 mod datasets;
 #[cfg(feature = "engine")]
 mod differential;
+#[cfg(feature = "flight")]
+mod flight;
 mod framing;
 mod framing_rules;
 mod hostile;
