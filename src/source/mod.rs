@@ -1,9 +1,11 @@
 //! Bytes of files: byte ranges in, [`Bytes`] out.
 
 mod local;
+mod memory;
 
 pub use bytes::Bytes;
 pub use local::LocalFile;
+pub use memory::Memory;
 
 use crate::Result;
 use std::fmt;

@@ -1,24 +1,20 @@
 //! A source in memory that remembers what was read from it.
 
-use millibar::source::{Bytes, Source, Stamp};
-use millibar::{Error, Result};
+use millibar::Result;
+use millibar::source::{Bytes, Memory, Source, Stamp};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 /// Bytes with a record of the ranges read.
 #[derive(Debug)]
 pub(crate) struct MemorySource {
-    name: Arc<str>,
-    stamp: Stamp,
-    bytes: Bytes,
+    memory: Memory,
     reads: Mutex<Vec<Range<u64>>>,
 }
 
 impl MemorySource {
     pub(crate) fn new(bytes: impl Into<Bytes>) -> Arc<Self> {
-        let bytes = bytes.into();
-        let stamp = Stamp { len: bytes.len() as u64, modified_ns: 0 };
-        Arc::new(Self { name: "memory.tgm".into(), stamp, bytes, reads: Mutex::default() })
+        Arc::new(Self { memory: Memory::new("memory.tgm", bytes), reads: Mutex::default() })
     }
 
     /// The ranges read since the last call, in order.
@@ -27,30 +23,27 @@ impl MemorySource {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Source for MemorySource {
     fn name(&self) -> &Arc<str> {
-        &self.name
+        self.memory.name()
     }
 
     fn len(&self) -> u64 {
-        self.stamp.len
+        self.memory.len()
     }
 
     fn is_empty(&self) -> bool {
-        self.stamp.len == 0
+        self.memory.is_empty()
     }
 
     fn stamp(&self) -> &Stamp {
-        &self.stamp
+        self.memory.stamp()
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        if range.start > range.end || range.end > self.stamp.len {
-            let what = format!("{range:?} of {} bytes", self.stamp.len);
-            let error = std::io::Error::new(std::io::ErrorKind::UnexpectedEof, what);
-            return Err(Error::io(Arc::clone(&self.name), error));
-        }
-        self.reads.lock().unwrap().push(range.clone());
-        Ok(self.bytes.slice(range.start as usize..range.end as usize))
+        let bytes = self.memory.read(range.clone())?;
+        self.reads.lock().unwrap().push(range);
+        Ok(bytes)
     }
 }
