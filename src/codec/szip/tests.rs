@@ -225,7 +225,7 @@ fn cases() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 300 } else { 5000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 60 } else { 5000 }))]
 
     #[test] // what another encoder wrote, whole and in ranges, in both forms
     fn decodes_what_was_encoded(case in cases(), from in 0.0..1.0, to in 0.0..1.0) {

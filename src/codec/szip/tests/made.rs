@@ -173,7 +173,7 @@ impl Made {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 500 } else { 20_000 }))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 100 } else { 20_000 }))]
 
     #[test]
     fn decodes_by_the_standard(made in Just(()).prop_perturb(|(), mut rng| Wrapped(make(&mut rng))), share in 0.0..1.0) {
