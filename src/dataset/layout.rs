@@ -199,10 +199,20 @@ impl<'a> Layout<'a> {
         let cell = if cell.is_empty() { String::new() } else { format!(" at {}", cell.join(", ")) };
         let mut what =
             format!("two objects for the same cells{cell}: {} and {}", place(twins.0), place(twins.1));
-        if let Some(key) = partial.first() {
-            what.push_str(&format!("; `{key}` can't tell them apart, as some objects lack it"));
-        } else if self.options.stack.is_none() {
-            what.push_str("; the option `stack` = 'message' or 'file' stacks them as they come");
+        let pair = [group.rows[twins.0], group.rows[twins.1]];
+        let facts = &self.collected.facts;
+        let differing = facts.varying(&pair).into_iter().map(|key| facts.path(key.key).to_string()).next();
+        match (&self.options.stack, partial.first(), differing) {
+            (Some(_), _, Some(key)) => {
+                what.push_str(&format!("; they differ in `{key}`, which isn't stacked"))
+            }
+            (None, Some(key), _) => {
+                what.push_str(&format!("; `{key}` can't tell them apart, as some objects lack it"));
+            }
+            (None, None, _) => {
+                what.push_str("; the option `stack` = 'message' or 'file' stacks them as they come");
+            }
+            _ => {}
         }
         Error::Grid { name: group.key.name.to_string(), what }
     }

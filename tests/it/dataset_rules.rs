@@ -425,6 +425,9 @@ fn stacking_by_named_keys() {
     assert_eq!(both.grid_name(), "run,step,dim_0,dim_1");
     assert_eq!(firsts(&both, "t"), [Some(0.0), None, None, Some(6.0)]);
     assert!(files.error(&[("stack", "level")]).contains("no object has `level`"));
+    let files = Files::one(&[message(0, "a"), message(6, "a"), message(0, "b"), message(6, "b")]);
+    let error = files.error(&[("stack", "run")]);
+    assert!(error.ends_with("they differ in `mars.step`, which isn't stacked"), "{error}");
 }
 
 #[test]
