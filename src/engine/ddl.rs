@@ -68,6 +68,11 @@ impl UrlTableFactory for TensogramUrls {
         let Some((path, grid)) = split(url) else { return Ok(None) };
         let grid = grid.map(|grid| ("grid".to_string(), grid.to_string()));
         let opened = provider::open(vec![path.to_string()], grid.into_iter().collect()).await?;
+        if opened.dataset.tables.len() > 1 {
+            let names = opened.dataset.grid_names();
+            let choices: Vec<_> = names.iter().map(|grid| format!("'{path}#{grid}'")).collect();
+            return plan_err!("{path} holds {} grids, choose one: {}", names.len(), choices.join(" or "));
+        }
         Ok(Some(Arc::new(opened.single(url)?)))
     }
 }

@@ -8,7 +8,9 @@
 //! nearest value of the narrow type, so the order of other labels relative to it never changes.
 //!
 //! This is done once on the analysed plan, for every clause alike, so an answer doesn't depend on which
-//! predicates a scan decides. Computed values and the cells of variables keep plain SQL semantics.
+//! predicates a scan decides. Computed values and the cells of variables keep plain SQL semantics. A cast to
+//! `DOUBLE` written by hand is the same expression as the one that SQL adds, and is read the same way; compare with
+//! more digits to go by the widened value.
 
 use super::types::is_dim;
 use datafusion::arrow::datatypes::DataType;

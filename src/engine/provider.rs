@@ -120,7 +120,7 @@ impl Opened {
             return vec![TensorTable::new(name, Arc::clone(grid), self.overrides)];
         }
         let suffix = |grid: String| {
-            let plain = grid.replace(',', "_").replace('=', "");
+            let plain = grid.replace([',', '='], "_");
             if plain.is_empty() { "scalar".to_string() } else { plain }
         };
         let names = self.dataset.grid_names().into_iter().map(|grid| format!("{name}_{}", suffix(grid)));

@@ -20,7 +20,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
 };
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
+};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
@@ -210,10 +212,14 @@ impl TensorScanExec {
     fn memory(&self) -> usize {
         let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
         let labels = (self.projection.len() - self.variables().count()) as u64 * 8;
-        let unit = self.layout.largest() * (labels + self.variables().map(cell).sum::<u64>());
-        let chunk = |v: &Variable| v.grid.chunk_shape().iter().product::<u64>() * cell(v);
+        let row = labels + self.variables().map(cell).sum::<u64>();
+        let cells =
+            |v: &Variable| v.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
         let whole = |v: &&Variable| !v.seeks(self.layout.largest(), self.options.range_threshold);
-        (unit + self.variables().filter(whole).map(chunk).max().unwrap_or(0)) as usize
+        let chunk =
+            self.variables().filter(whole).map(|v| cells(v).saturating_mul(cell(v))).max().unwrap_or(0);
+        let bytes = self.layout.largest().saturating_mul(row).saturating_add(chunk);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
     fn rows_of(&self, partition: usize) -> Rows {
@@ -367,7 +373,7 @@ impl ExecutionPlan for TensorScanExec {
             timer.done();
             match &batch {
                 Some(Ok(batch)) => {
-                    baseline.record_output(batch.num_rows());
+                    batch.record_output(&baseline);
                 }
                 _ => rows = None, // an error ends the stream, too
             }

@@ -31,6 +31,8 @@ mod random;
 #[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]
+mod scans;
+#[cfg(feature = "engine")]
 mod slt;
 mod support;
 mod szip;
