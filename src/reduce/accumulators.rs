@@ -1,6 +1,7 @@
 //! The states of aggregates: one for each group, of one variable or expression.
 
 use super::kernels::{self, Stretch, Target};
+use super::plan::cut_codes;
 use super::state::State;
 use super::widen::{Widen, dtype_of};
 use crate::codec::{Block, Values};
@@ -208,7 +209,7 @@ impl Accumulators {
     /// the same holds for the other `add_` functions.
     pub fn add_run(&mut self, group: usize, block: Block<'_>, keep: Option<&[bool]>) -> Result<()> {
         self.check_groups(group, 1)?;
-        self.add_all(block, Target::Run(group), &[], keep)
+        self.add_all(block, Target::Run(group), keep)
     }
 
     /// Adds cell `i` of `block` to group `first_group + i`.
@@ -217,10 +218,10 @@ impl Accumulators {
     /// As [`Accumulators::add_run`].
     pub fn add_each(&mut self, first_group: usize, block: Block<'_>, keep: Option<&[bool]>) -> Result<()> {
         self.check_groups(first_group, block.len())?;
-        self.add_all(block, Target::Each(first_group), &[], keep)
+        self.add_all(block, Target::Each(first_group), keep)
     }
 
-    /// Adds cell `i` of `block` to group `base + codes[i]`.
+    /// Adds cell `i` of `block` to group `base + codes[i]`. Fast where codes repeat or ascend by one for a while.
     ///
     /// # Errors
     /// As [`Accumulators::add_run`]; also if a code leads beyond the last group, or `codes` is of another length.
@@ -236,11 +237,11 @@ impl Accumulators {
         }
         let top = codes.iter().copied().max().map_or(0, |code| code as usize + 1);
         self.check_groups(base, top)?;
-        self.add_all(block, Target::Codes { base, at: 0 }, codes, keep)
+        self.add(block, &cut_codes(base, codes), codes, keep)
     }
 
-    fn add_all(&mut self, block: Block<'_>, to: Target, codes: &[u32], keep: Option<&[bool]>) -> Result<()> {
-        self.add(block, &[Stretch { start: 0, len: block.len(), to }], codes, keep)
+    fn add_all(&mut self, block: Block<'_>, to: Target, keep: Option<&[bool]>) -> Result<()> {
+        self.add(block, &[Stretch { start: 0, len: block.len(), to }], &[], keep)
     }
 
     fn check_groups(&self, first: usize, count: usize) -> Result<()> {

@@ -284,6 +284,44 @@ impl Plan {
     }
 }
 
+/// Cuts cells that go to groups `base + codes[i]` into stretches: runs of one code, runs of consecutive codes, and
+/// what lies between. Finds those that fill a window of `SHORT` cells.
+pub(super) fn cut_codes(base: usize, codes: &[u32]) -> Vec<Stretch> {
+    let mut stretches = Vec::new();
+    let scattered = |from: usize, to: usize| Stretch {
+        start: from,
+        len: to - from,
+        to: Target::Codes { base, at: from },
+    };
+    let (mut start, mut at) = (0, 0);
+    while let Some(window) = codes.get(at..at + SHORT) {
+        let (code, last) = (window[0], window[SHORT - 1]);
+        let (len, to) = if last == code {
+            let same = codes[at..].iter().take_while(|&&other| other == code).count();
+            (same, Target::Run(base + code as usize))
+        } else if last.checked_sub(code) == Some(SHORT as u32 - 1) {
+            let ramp = (code..).zip(&codes[at..]).take_while(|(want, other)| want == *other).count();
+            (ramp, Target::Each(base + code as usize))
+        } else {
+            (0, Target::Run(0))
+        };
+        if len < SHORT {
+            at += SHORT;
+            continue;
+        }
+        if start < at {
+            stretches.push(scattered(start, at));
+        }
+        stretches.push(Stretch { start: at, len, to });
+        at += len;
+        start = at;
+    }
+    if start < codes.len() {
+        stretches.push(scattered(start, codes.len()));
+    }
+    stretches
+}
+
 /// Appends a run, or lengthens the one before if it goes to the same group.
 fn push_run(stretches: &mut Vec<Stretch>, start: usize, len: usize, group: usize) {
     match stretches.last_mut() {

@@ -193,7 +193,13 @@ fn add_some(
         let keep: Vec<bool> = bits.iter().map(|bits| bits & 768 != 0).collect();
         let keep = masked.then_some(&keep[..]);
         let base = bits.first().map_or(0, |&bits| bits as usize % (GROUPS - 4500));
-        let codes: Vec<u32> = bits.iter().map(|bits| (bits >> 20) as u32 % 7).collect();
+        // Scattered, with ramps and runs of one code between.
+        let codes = bits.iter().enumerate().map(|(i, bits)| match i / 50 % 3 {
+            0 => (bits >> 20) as u32 % 7,
+            1 => i as u32,
+            _ => i as u32 / 40,
+        });
+        let codes: Vec<u32> = codes.collect();
         let fits = match kernel % 3 {
             0 => states.add_run(base, values.as_block(), keep),
             1 => states.add_each(base, values.as_block(), keep),
