@@ -58,6 +58,8 @@ pub struct TensorScanExec {
     partitions: Vec<Range<u64>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// Why an aggregate above it isn't reduced on the grid.
+    note: Option<Arc<str>>,
 }
 
 impl TensorScanExec {
@@ -110,7 +112,13 @@ impl TensorScanExec {
             partitions,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
+            note: None,
         })
+    }
+
+    /// The same scan, whose plan says why its rows aren't reduced on the grid.
+    pub(crate) fn with_note(&self, why: &str) -> Self {
+        Self { note: Some(why.into()), ..self.clone() }
     }
 
     /// The provider that made it.
@@ -315,8 +323,11 @@ impl DisplayAs for TensorScanExec {
             write!(f, ", chunks={touched}/{total}")?;
         }
         write!(f, ", projection=[{}]", columns.join(", "))?;
-        match self.limit {
-            Some(limit) => write!(f, ", limit={limit}"),
+        if let Some(limit) = self.limit {
+            write!(f, ", limit={limit}")?;
+        }
+        match &self.note {
+            Some(why) => write!(f, ", rows because {why}"),
             None => Ok(()),
         }
     }

@@ -4,7 +4,7 @@ use super::Refusal;
 use super::coords::{Coords, dims_of};
 use crate::dataset::{GridTable, arrow_type};
 use crate::engine::filter::MASK_CELLS;
-use crate::engine::functions::{Std, Sum as ExactSum};
+use crate::engine::functions::{Std, Sum as ExactSum, TotalMax, TotalMin};
 use crate::engine::scan::ColumnSource;
 use crate::tensor::Selection;
 use crate::tgm::DType;
@@ -18,6 +18,7 @@ use datafusion::functions_aggregate::variance::{VariancePopulation, VarianceSamp
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
+use datafusion::physical_expr::utils::collect_columns;
 use std::sync::Arc;
 
 /// What an aggregate accumulates.
@@ -47,9 +48,9 @@ impl Function {
             Some(Self::Sum)
         } else if inner.is::<Avg>() {
             Some(Self::Avg)
-        } else if inner.is::<Min>() {
+        } else if inner.is::<Min>() || inner.is::<TotalMin>() {
             Some(Self::Min)
-        } else if inner.is::<Max>() {
+        } else if inner.is::<Max>() || inner.is::<TotalMax>() {
             Some(Self::Max)
         } else {
             let moments = inner.is::<VarianceSample>()
@@ -69,8 +70,22 @@ pub(super) enum Path {
     Arithmetic(Selection),
     /// From the decoded blocks of one variable, of these cells, in its own chunk grid.
     Direct { variable: usize, selection: Selection },
-    /// From batches of kept cells, with DataFusion's own expressions.
-    Rows,
+    /// From batches of rows, with DataFusion's own expressions.
+    Rows(Side),
+}
+
+/// What rows are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    /// All kept cells.
+    Cells,
+    /// One cell for each combination of labels that matters: enough for the extremes of functions of dims.
+    Coords,
+}
+
+impl Side {
+    /// Both.
+    pub(super) const ALL: [Side; 2] = [Side::Cells, Side::Coords];
 }
 
 /// One aggregate of the query.
@@ -122,7 +137,16 @@ impl Aggregate {
         let fields = expr.state_fields().map_err(|e| Refusal::new(e.to_string()))?;
         let states: Vec<_> = fields.iter().map(|field| field.data_type().clone()).collect();
         let path = context.path(function, &args, filter.as_ref(), &states)?;
+        let reads_nan = matches!(&path, Path::Direct { variable, .. } if context.nan_is_value(*variable));
+        if reads_nan && !follows_total_order(expr, context.grouped) {
+            return Err(Refusal::new(format!("`{name}` depends on the order of rows where NaN is a value")));
+        }
         Ok(Self { expr: Arc::clone(expr), function, args, filter, path, states })
+    }
+
+    /// Columns of the scan that its arguments and filter mention, with repetitions.
+    pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
+        self.args.iter().chain(&self.filter).flat_map(collect_columns).map(|column| column.index())
     }
 
     /// As plans show it, such as `avg(temperature)`, with its filter.
@@ -144,20 +168,14 @@ impl Context<'_> {
         filter: Option<&Arc<dyn PhysicalExpr>>,
         states: &[DataType],
     ) -> Result<Path, Refusal> {
-        let Some(selection) = self.selected_by(filter)? else { return Ok(Path::Rows) };
+        let Some(selection) = self.selected_by(filter)? else { return Ok(Path::Rows(Side::Cells)) };
         if function == Function::Count && args.iter().all(|arg| self.never_null(arg)) {
             return Ok(Path::Arithmetic(selection));
         }
-        let [arg] = args else { return Ok(Path::Rows) };
-        let Some((variable, cast)) = self.variable_of(arg) else { return Ok(Path::Rows) };
-        let dtype = self.grid.variables[variable].dtype;
-        let extreme = matches!(function, Function::Min | Function::Max);
-        if extreme && dtype.is_float() && !self.nan_as_missing && self.grouped {
-            // Which of several values wins then depends on the order of rows.
-            return Err(Refusal::new("min and max by group have no settled meaning where NaN is a value"));
-        }
-        let direct = reads_as(function, dtype, cast, states);
-        Ok(if direct { Path::Direct { variable, selection } } else { Path::Rows })
+        let [arg] = args else { return Ok(Path::Rows(Side::Cells)) };
+        let Some((variable, cast)) = self.variable_of(arg) else { return Ok(Path::Rows(Side::Cells)) };
+        let direct = reads_as(function, self.grid.variables[variable].dtype, cast, states);
+        Ok(if direct { Path::Direct { variable, selection } } else { Path::Rows(Side::Cells) })
     }
 
     /// The cells that an aggregate's own filter keeps; `None` if that depends on cells.
@@ -172,6 +190,11 @@ impl Context<'_> {
         selection
             .map(Some)
             .map_err(|e| Refusal::new(format!("`{filter}` can't be evaluated on the coords: {e}")))
+    }
+
+    /// Whether cells of `variable` may be NaN.
+    fn nan_is_value(&self, variable: usize) -> bool {
+        self.grid.variables[variable].dtype.is_float() && !self.nan_as_missing
     }
 
     /// Whether `arg` is never NULL: a constant, a bare dim, or a variable without holes and NaN.
@@ -204,6 +227,13 @@ impl Context<'_> {
             (_, Some(_)) => None,
         }
     }
+}
+
+/// Whether `expr` treats NaN as the kernels do. DataFusion's `min` and `max` by group don't: which value they
+/// end up with depends on the order of rows.
+pub(super) fn follows_total_order(expr: &AggregateFunctionExpr, grouped: bool) -> bool {
+    let inner = expr.fun().inner();
+    !grouped || !(inner.is::<Min>() || inner.is::<Max>())
 }
 
 /// Whether reducing decoded elements of `dtype` gives what `function` gives for the column cast to `cast`.

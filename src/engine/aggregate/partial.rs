@@ -1,13 +1,13 @@
 //! The states that one partition (or one task) keeps, and the batches that they become.
 
-use super::function::Path;
+use super::function::{Path, Side};
 use super::reduction::Reduction;
 use super::sink::{Rows, Sink, count, keep_groups, truth};
 use super::states;
 use super::work::DirectPass;
 use crate::engine::external;
 use crate::reduce::{Accumulators, ChunkReducer, Factor, GroupMap, Localised, NanPolicy};
-use crate::tensor::{ChunkGrid, Part, Selection};
+use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::{filter_record_batch, take};
 use datafusion::common::Result;
@@ -29,9 +29,17 @@ pub(super) struct Partial<'a> {
     passes: &'a [DirectPass],
     /// For each pass: the states of its variable, once there are any.
     states: Vec<Option<Accumulators>>,
-    /// Aggregates through rows, with what predicates leave of them.
-    sinks: Vec<Sink>,
-    predicates: Vec<Arc<dyn PhysicalExpr>>,
+    /// Where rows of each side go.
+    sides: [RowSide; 2],
+}
+
+/// Where rows of one side go.
+#[derive(Default)]
+pub(super) struct RowSide {
+    /// Aggregates through rows.
+    pub sinks: Vec<Sink>,
+    /// What rows must satisfy before, one after the other.
+    pub predicates: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 impl<'a> Partial<'a> {
@@ -44,37 +52,33 @@ impl<'a> Partial<'a> {
             counts: vec![None; reduction.aggregates.len()],
             passes,
             states: passes.iter().map(|_| None).collect(),
-            sinks: Vec::new(),
-            predicates: Vec::new(),
+            sides: Default::default(),
         }
     }
 
-    /// Makes ready for rows: the sinks of all aggregates that go through them, behind predicates.
-    pub(super) fn expect_rows(&mut self, sinks: Vec<Sink>, predicates: Vec<Arc<dyn PhysicalExpr>>) {
-        self.sinks = sinks;
-        self.predicates = predicates;
+    /// Makes ready for rows of `side`.
+    pub(super) fn expect_rows(&mut self, side: Side, rows: RowSide) {
+        self.sides[side as usize] = rows;
     }
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
         let counts = self.counts.iter().flatten().chain([&self.cells]).map(|counts| counts.capacity() * 8);
         let passes = self.states.iter().flatten().map(Accumulators::memory);
-        counts.chain(passes).chain(self.sinks.iter().map(Sink::memory)).sum()
+        counts.chain(passes).chain(self.sides.iter().flat_map(|side| &side.sinks).map(Sink::memory)).sum()
     }
 
-    /// Counts the cells of `part`, a part of the grid taken as one chunk.
+    /// Counts the kept cells of `part`, for groups to exist and for the counts that geometry decides.
     ///
     /// # Errors
     /// Those of the kernels.
     pub(super) fn count(&mut self, part: &Part) -> Result<()> {
         ChunkReducer::new(part, self.map).count_rows(&mut self.cells).map_err(external)?;
-        let whole = ChunkGrid::whole(part.shape.clone()).map_err(external)?;
         for (aggregate, counts) in self.reduction.aggregates.iter().zip(&mut self.counts) {
             let Path::Arithmetic(selection) = &aggregate.path else { continue };
             let counts = counts.get_or_insert_with(|| vec![0; self.map.groups()]);
-            let dims = selection.dims.iter().zip(&part.within).map(|(dim, within)| dim.intersect(within));
-            let selection = Selection { dims: dims.collect(), masks: selection.masks.clone() };
-            for part in whole.parts(&selection) {
+            let part = restricted(part, selection);
+            if !part.is_empty() {
                 ChunkReducer::new(&part, self.map).count_rows(counts).map_err(external)?;
             }
         }
@@ -98,22 +102,23 @@ impl<'a> Partial<'a> {
         slot.as_mut().map_or_else(|| datafusion::common::internal_err!("a pass has no states"), Ok)
     }
 
-    /// Adds rows; `groups` has one entry for each, or is empty if there is one group only.
+    /// Adds rows of `side`; `groups` has one entry for each, or is empty if there is one group only.
     ///
     /// # Errors
     /// Those of the expressions and accumulators.
-    pub(super) fn add_rows(&mut self, batch: &RecordBatch, groups: &[u32]) -> Result<()> {
+    pub(super) fn add_rows(&mut self, side: Side, batch: &RecordBatch, groups: &[u32]) -> Result<()> {
         for start in (0..batch.num_rows()).step_by(ROWS) {
             let len = ROWS.min(batch.num_rows() - start);
             let groups = (!groups.is_empty()).then(|| &groups[start..start + len]);
-            self.add_slice(batch.slice(start, len), groups)?;
+            self.add_slice(side, batch.slice(start, len), groups)?;
         }
         Ok(())
     }
 
-    fn add_slice(&mut self, mut batch: RecordBatch, groups: Option<&[u32]>) -> Result<()> {
+    fn add_slice(&mut self, side: Side, mut batch: RecordBatch, groups: Option<&[u32]>) -> Result<()> {
+        let side = &mut self.sides[side as usize];
         let mut kept: Option<Vec<u32>> = None;
-        for predicate in &self.predicates {
+        for predicate in &side.predicates {
             let keep = truth(predicate, &batch)?;
             if keep.true_count() == batch.num_rows() {
                 continue;
@@ -124,7 +129,7 @@ impl<'a> Partial<'a> {
         let groups = kept.as_deref().or(groups);
         count(&mut self.cells, groups, batch.num_rows(), None);
         let rows = Rows { batch: &batch, groups };
-        self.sinks.iter_mut().try_for_each(|sink| sink.add(&rows, self.map.groups()))
+        side.sinks.iter_mut().try_for_each(|sink| sink.add(&rows, self.map.groups()))
     }
 
     /// The groups that exist, with their keys and states: a batch of the partial aggregate's schema. `local`
@@ -136,7 +141,7 @@ impl<'a> Partial<'a> {
         let mut columns = self.arithmetic_columns();
         self.direct_columns(&mut columns)?;
         let grouped = self.reduction.grouped();
-        for sink in &mut self.sinks {
+        for sink in self.sides.iter_mut().flat_map(|side| &mut side.sinks) {
             for (index, states) in sink.finish(&self.reduction.aggregates, grouped)? {
                 columns[index] = Some(states);
             }
@@ -189,6 +194,15 @@ impl<'a> Partial<'a> {
         let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.reduction.schema), columns, &options)?)
     }
+}
+
+/// What `selection`, which keeps no cell that the part's own doesn't, keeps of `part`.
+fn restricted(part: &Part, selection: &Selection) -> Part {
+    let within = (0..part.shape.len()).map(|dim| {
+        let extent = part.origin[dim]..part.origin[dim] + part.shape[dim];
+        part.within[dim].intersect(&selection.dims[dim].within(extent))
+    });
+    Part { within: within.collect(), masks: selection.masks.clone(), ..part.clone() }
 }
 
 /// The group of each cell of the product of `selection`'s dims, C order; empty if there is one group only.

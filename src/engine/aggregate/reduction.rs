@@ -3,10 +3,11 @@
 use super::Refusal;
 use super::chain::Chain;
 use super::coords::Coords;
-use super::function::{Aggregate, Context, Path};
+use super::function::{Aggregate, Context, Function, Path, Side};
 use super::groups::GroupSpace;
 use crate::dataset::GridTable;
 use crate::engine::scan::{ColumnSource, TensorScanExec};
+use crate::tensor::Selection;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -67,17 +68,25 @@ impl Reduction {
         Ok(reduction)
     }
 
-    /// Sends through rows what must go there: everything if cells are filtered by value, and aggregates of
-    /// variables that are read for rows anyway.
+    /// Settles what goes through rows: everything if cells are filtered by value; aggregates of variables that
+    /// are read for rows anyway. The extremes of functions of dims need few of the rows.
     fn settle_paths(&mut self) {
         if !self.predicates.is_empty() {
-            self.aggregates.iter_mut().for_each(|aggregate| aggregate.path = Path::Rows);
+            self.aggregates.iter_mut().for_each(|aggregate| aggregate.path = Path::Rows(Side::Cells));
             return;
         }
-        let read: BTreeSet<usize> = self.row_variables().collect();
+        for index in 0..self.aggregates.len() {
+            let aggregate = &self.aggregates[index];
+            let extreme = matches!(aggregate.function, Function::Min | Function::Max);
+            let of_dims = aggregate.columns().all(|column| self.variable(column).is_none());
+            if aggregate.path == Path::Rows(Side::Cells) && extreme && of_dims {
+                self.aggregates[index].path = Path::Rows(Side::Coords);
+            }
+        }
+        let read: BTreeSet<usize> = self.row_variables(Side::Cells).collect();
         for aggregate in &mut self.aggregates {
             if matches!(aggregate.path, Path::Direct { variable, .. } if read.contains(&variable)) {
-                aggregate.path = Path::Rows;
+                aggregate.path = Path::Rows(Side::Cells);
             }
         }
     }
@@ -90,27 +99,56 @@ impl Reduction {
         }
     }
 
-    /// Whether batches of cells are needed.
-    pub(super) fn has_rows(&self) -> bool {
-        !self.predicates.is_empty() || self.aggregates.iter().any(|aggregate| aggregate.path == Path::Rows)
-    }
-
     /// Whether there is a `GROUP BY`.
     pub(super) fn grouped(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// Variables that go into batches, ascending.
-    pub(super) fn row_variables(&self) -> impl Iterator<Item = usize> {
-        self.row_columns().into_iter().filter_map(|column| self.variable(column))
+    /// Aggregates through rows of `side`, with their places.
+    pub(super) fn through_rows(&self, side: Side) -> impl Iterator<Item = (usize, &Aggregate)> {
+        self.aggregates.iter().enumerate().filter(move |(_, aggregate)| aggregate.path == Path::Rows(side))
     }
 
-    /// Columns of the scan that go into batches, ascending.
-    pub(super) fn row_columns(&self) -> Vec<usize> {
-        let through_rows = self.aggregates.iter().filter(|aggregate| aggregate.path == Path::Rows);
-        let exprs = through_rows.flat_map(|aggregate| aggregate.args.iter().chain(&aggregate.filter));
-        let columns = exprs.chain(&self.predicates).flat_map(collect_columns).map(|column| column.index());
+    /// Whether rows of `side` are needed.
+    pub(super) fn has_rows(&self, side: Side) -> bool {
+        (side == Side::Cells && !self.predicates.is_empty()) || self.through_rows(side).next().is_some()
+    }
+
+    /// Conditions on rows of `side`.
+    pub(super) fn predicates(&self, side: Side) -> &[Arc<dyn PhysicalExpr>] {
+        if side == Side::Cells { &self.predicates } else { &[] }
+    }
+
+    /// Columns of the scan that go into rows of `side`, ascending.
+    pub(super) fn row_columns(&self, side: Side) -> Vec<usize> {
+        let predicates = self.predicates(side).iter().flat_map(collect_columns).map(|column| column.index());
+        let columns =
+            self.through_rows(side).flat_map(|(_, aggregate)| aggregate.columns()).chain(predicates);
         columns.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Variables that go into rows of `side`, ascending.
+    pub(super) fn row_variables(&self, side: Side) -> impl Iterator<Item = usize> {
+        self.row_columns(side).into_iter().filter_map(|column| self.variable(column))
+    }
+
+    /// The cells that rows of `side` are of: for coords, the first position stands for all where a dim makes no
+    /// difference to keys, arguments, filters and masks.
+    pub(super) fn row_selection(&self, side: Side) -> Selection {
+        let mut selection = self.scan.selection().clone();
+        if side == Side::Coords {
+            let grouped = self.groups.map.factors().iter().flat_map(|factor| factor.dims.iter().copied());
+            let masked = selection.masks.iter().flat_map(|mask| mask.dims().iter().copied());
+            let columns = self.row_columns(side).into_iter();
+            let read = columns.filter_map(|column| match self.coords.source(column) {
+                ColumnSource::Dim(dim) => Some(dim),
+                ColumnSource::Variable(_) => None,
+            });
+            let needed: BTreeSet<usize> = grouped.chain(masked).chain(read).collect();
+            let dims = selection.dims.iter_mut().enumerate().filter(|(dim, _)| !needed.contains(dim));
+            dims.for_each(|(_, kept)| *kept = kept.slice(0..1));
+        }
+        selection
     }
 }
 

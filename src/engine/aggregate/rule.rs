@@ -5,6 +5,7 @@ use super::exec::GridAggregateExec;
 use super::reduction::Reduction;
 use super::work::Work;
 use crate::engine::config::MillibarConfig;
+use crate::engine::scan::TensorScanExec;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
@@ -48,7 +49,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
                 Some(Ok(plan)) => Ok(Transformed::yes(plan)),
                 Some(Err(Refusal(why))) => {
                     tracing::debug!(%why, "an aggregate goes through rows");
-                    Ok(Transformed::no(node))
+                    noted(node, &why).map(Transformed::yes)
                 }
             }
         });
@@ -77,13 +78,22 @@ fn on_grid(aggregate: &AggregateExec) -> Option<Result<Arc<dyn ExecutionPlan>, R
     Some(if single { single_on_grid(aggregate) } else { partial_on_grid(aggregate) })
 }
 
-/// Whether the only leaf below `plan` is a tensor scan.
+/// Whether the only leaf below `plan` is a tensor scan, with no other aggregate between.
 fn scans_tensor(plan: &Arc<dyn ExecutionPlan>) -> bool {
     match plan.children()[..] {
-        [] => plan.is::<crate::engine::TensorScanExec>(),
-        [input] => scans_tensor(input),
+        [] => plan.is::<TensorScanExec>(),
+        [input] => !plan.is::<AggregateExec>() && scans_tensor(input),
         _ => false,
     }
+}
+
+/// `plan` with the reason noted in its scan, where `EXPLAIN` shows it.
+fn noted(plan: Arc<dyn ExecutionPlan>, why: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    let noted = plan.transform_down(|node| {
+        let scan = node.downcast_ref::<TensorScanExec>().map(|scan| scan.with_note(why));
+        Ok(scan.map_or_else(|| Transformed::no(node), |scan| Transformed::yes(Arc::new(scan))))
+    });
+    Ok(noted?.data)
 }
 
 fn partial_on_grid(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>, Refusal> {

@@ -1,6 +1,6 @@
 //! Rows on their way to states: one sink for each distinct input of the aggregates that go through rows.
 
-use super::function::{Aggregate, Function};
+use super::function::{Aggregate, Function, follows_total_order};
 use super::states;
 use super::work::add_wants;
 use crate::codec::Block;
@@ -69,9 +69,8 @@ impl Sink {
             _ => None,
         };
         for &(index, aggregate) in members {
-            let extreme = matches!(aggregate.function, Function::Min | Function::Max);
-            // By group, which of NaN and a number is the smaller depends on DataFusion's accumulator.
-            let settled = !extreme || !grouped || dtype.is_some_and(|dtype| !dtype.is_float());
+            let exact = dtype.is_some_and(|dtype| !dtype.is_float());
+            let settled = exact || follows_total_order(&aggregate.expr, grouped);
             if aggregate.function == Function::Count {
                 sink.counted.push(index);
             } else if dtype.is_some() && settled && kernel_fits(aggregate, &types[0]) {

@@ -1,20 +1,31 @@
 //! What is to be done for a reduction, cut into tasks and dealt out to partitions.
 
 use super::Refusal;
-use super::function::{Function, Path};
+use super::function::{Function, Path, Side};
 use super::reduction::Reduction;
-use crate::codec::Pipeline;
+use crate::codec::{Pipeline, Verify};
 use crate::dataset::Variable;
 use crate::engine::layout::{Layout, TARGET_CELLS};
-use crate::reduce::Wants;
+use crate::reduce::{Factor, GroupMap, Wants};
 use crate::tensor::{ChunkGrid, Part, Selection};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Bytes of decoding below which another partition isn't worth its start.
 const PARTITION_BYTES: u64 = 1 << 20;
 
-/// Bytes of accumulators up to which a partition keeps all groups; beyond, states are emitted part by part.
+/// Bytes of accumulators up to which a partition keeps all groups; beyond, states are emitted part by part,
+/// unless the parts share their groups.
 const DENSE_BYTES: u64 = 64 << 20;
+
+/// Bytes of accumulators beyond which rows, which can be spilled, are the better way.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Groups that are counted at a time where there are too many.
+const PIECE_GROUPS: u64 = 1 << 16;
+
+/// Tasks a partition has at least, where chunks can be split, so that partitions end together.
+const TASKS_PER_PARTITION: u64 = 4;
 
 /// The aggregates that one variable is decoded for, over the same cells.
 #[derive(Debug, Clone)]
@@ -37,8 +48,8 @@ pub(super) enum Task {
     Count(Part),
     /// Decodes and reduces a part of a variable, for a pass.
     Direct { pass: usize, part: Part },
-    /// Reads and reduces a unit of the row layout.
-    Rows { unit: u64 },
+    /// Reads and reduces a unit of the rows of a side.
+    Rows { side: Side, unit: u64 },
 }
 
 /// All work of a reduction.
@@ -46,12 +57,14 @@ pub(super) enum Task {
 pub(super) struct Work {
     /// Variables to decode.
     pub passes: Vec<DirectPass>,
-    /// How rows are cut, if any are needed.
-    pub layout: Option<Arc<Layout>>,
+    /// How the rows of each side are cut, if any are needed.
+    pub layouts: [Option<Arc<Layout>>; 2],
     /// Tasks of each partition, in C order of chunks; at least one partition.
     pub partitions: Vec<Vec<Task>>,
     /// Whether a partition keeps all groups and emits them once; otherwise each task emits its own.
     pub dense: bool,
+    /// The pass whose tasks count cells, too, where groups aren't kept and the pass sees all of them.
+    pub counting: Option<usize>,
     /// Of the variables that are read: chunks that hold a kept cell, and all of them.
     pub chunks: (u64, u64),
     /// Bytes of decoded cells that a partition holds at a time.
@@ -68,44 +81,76 @@ impl Work {
     /// Plans `reduction`.
     ///
     /// # Errors
-    /// Refuses to sort rows into more groups than fit in memory.
+    /// Refuses more groups than fit in memory, where they can't be dealt with a few at a time.
     pub(super) fn plan(reduction: &Reduction) -> Result<Self, Refusal> {
         let passes = passes(reduction);
-        let dense = dense_bytes(reduction, &passes) <= DENSE_BYTES;
-        if reduction.has_rows() && !dense {
-            return Err(Refusal::new("there are too many groups for what goes through rows"));
-        }
-        let mut tasks = Vec::new();
-        if reduction.predicates.is_empty() {
-            tasks.extend(count_tasks(reduction, dense)?);
-        }
         let (mut chunks, mut buffers) = ((0, 0), 0);
+        let mut tasks = Vec::new();
+        let mut repeated = false;
         for (index, pass) in passes.iter().enumerate() {
             let variable = &reduction.grid.variables[pass.variable];
             let parts = variable.grid.parts(&pass.selection);
             chunks = (chunks.0 + parts.len() as u64, chunks.1 + variable.grid.chunks());
             buffers = buffers.max(chunk_buffer(reduction, variable, &parts));
-            tasks.extend(direct_tasks(index, variable, parts));
+            repeated |= groups_repeat(&reduction.groups.map, &parts);
+            tasks.extend(direct_tasks(reduction, index, variable, parts));
         }
-        let layout = reduction.has_rows().then(|| row_layout(reduction));
-        if let Some(layout) = &layout {
-            let (touched, total) = row_chunks(reduction);
+        let mut layouts = [None, None];
+        for side in Side::ALL.into_iter().filter(|&side| reduction.has_rows(side)) {
+            let layout = row_layout(reduction, side);
+            let (touched, total) = row_chunks(reduction, side);
             chunks = (chunks.0 + touched, chunks.1 + total);
-            let unit = layout.largest() * row_bytes(reduction);
-            buffers = buffers.max(unit + row_buffer(reduction));
-            let costed = |index| Costed { task: Task::Rows { unit: index }, cost: unit };
+            let unit = layout.largest() * row_bytes(reduction, side);
+            buffers = buffers.max(unit + row_buffer(reduction, side));
+            let costed = |index| Costed { task: Task::Rows { side, unit: index }, cost: unit };
             tasks.extend((0..layout.units()).map(costed));
+            layouts[side as usize] = Some(Arc::new(layout));
+        }
+        let bytes = dense_bytes(reduction, &passes);
+        let dense = bytes <= DENSE_BYTES || repeated || layouts.iter().any(Option::is_some);
+        if dense && bytes > MOST_BYTES {
+            return Err(Refusal::new("it has more groups than fit in memory at once"));
+        }
+        let same = |pass: &DirectPass| pass.selection == *reduction.scan.selection();
+        let counting = if dense { None } else { passes.iter().position(same) };
+        if reduction.predicates.is_empty() && counting.is_none() {
+            let grid = if dense { whole(reduction)? } else { pieces_by_group(reduction)? };
+            let parts = grid.parts(reduction.scan.selection()).into_iter();
+            tasks.splice(0..0, parts.map(|part| Costed { task: Task::Count(part), cost: 0 }));
         }
         let partitions = deal(tasks, reduction.scan.target_partitions());
-        Ok(Self {
-            passes,
-            layout: layout.map(Arc::new),
-            partitions,
-            dense,
-            chunks,
-            buffers: buffers as usize,
-        })
+        Ok(Self { passes, layouts, partitions, dense, counting, chunks, buffers: buffers as usize })
     }
+}
+
+/// Whether parts share most of their groups, so that emitting states part by part would emit them repeatedly.
+fn groups_repeat(map: &GroupMap, parts: &[Part]) -> bool {
+    let factor = |factor: &Factor, part: &Part| {
+        let positions = factor.dims.iter().map(|&dim| part.within[dim].len());
+        positions.fold(1, u64::saturating_mul).min(u64::from(factor.cardinality))
+    };
+    let touched = |part: &Part| map.factors().iter().map(|f| factor(f, part)).fold(1, u64::saturating_mul);
+    parts.iter().map(touched).fold(0, u64::saturating_add) > 2 * map.groups() as u64
+}
+
+/// The grid as one chunk.
+fn whole(reduction: &Reduction) -> Result<ChunkGrid, Refusal> {
+    ChunkGrid::whole(reduction.grid.shape()).map_err(|e| Refusal::new(e.to_string()))
+}
+
+/// The grid cut along the dims that groups depend on, so that a piece has few groups and shares none (but for
+/// keys that are equal at distant positions).
+fn pieces_by_group(reduction: &Reduction) -> Result<ChunkGrid, Refusal> {
+    let mut shape = reduction.grid.shape();
+    let full = shape.clone();
+    let grouped: BTreeSet<usize> =
+        reduction.groups.map.factors().iter().flat_map(|factor| factor.dims.iter().copied()).collect();
+    let mut inner: u64 = grouped.iter().map(|&dim| full[dim]).fold(1, u64::saturating_mul);
+    for &dim in &grouped {
+        inner /= full[dim].max(1);
+        shape[dim] = (PIECE_GROUPS / inner.max(1)).clamp(1, full[dim].max(1));
+    }
+    ChunkGrid::try_new(full, shape).map_err(|e| Refusal::new(e.to_string()))
 }
 
 /// Direct aggregates of the same variable and cells share a pass.
@@ -148,46 +193,43 @@ fn dense_bytes(reduction: &Reduction, passes: &[DirectPass]) -> u64 {
         1 + 2 * u64::from(wants.sum) + u64::from(wants.min) + u64::from(wants.max) + moments
     };
     let direct: u64 = passes.iter().map(|pass| states(&pass.wants)).sum();
-    let rows = reduction.aggregates.iter().filter(|aggregate| aggregate.path == Path::Rows).count() as u64;
+    let rows = reduction.aggregates.iter().filter(|aggregate| matches!(aggregate.path, Path::Rows(_))).count()
+        as u64;
     let counts =
         1 + reduction.aggregates.iter().filter(|a| matches!(a.path, Path::Arithmetic(_))).count() as u64;
     (reduction.groups.map.groups() as u64).saturating_mul(8 * (direct + 6 * rows + counts))
 }
 
-/// Counting costs next to nothing: one task, or as many as keep each one's groups few.
-fn count_tasks(reduction: &Reduction, dense: bool) -> Result<Vec<Costed>, Refusal> {
-    let shape = reduction.grid.shape();
-    let grid = ChunkGrid::whole(shape).map_err(|e| Refusal::new(e.to_string()))?;
-    // Cells that only filtered counts drop must still be there to make their group exist.
-    let parts = grid.parts(reduction.scan.selection());
-    let pieces = if dense { 1 } else { reduction.groups.map.groups().div_ceil(1 << 16) };
-    let parts = parts.into_iter().flat_map(|part| if pieces > 1 { part.split(pieces) } else { vec![part] });
-    Ok(parts.map(|part| Costed { task: Task::Count(part), cost: 0 }).collect())
-}
-
 /// Parts of a variable; those that can be decoded in pieces are split if they are few.
-fn direct_tasks(pass: usize, variable: &Variable, parts: Vec<Part>) -> Vec<Costed> {
+fn direct_tasks(reduction: &Reduction, pass: usize, variable: &Variable, parts: Vec<Part>) -> Vec<Costed> {
     let width = variable.dtype.width().unwrap_or(1) as u64;
+    let wanted = TASKS_PER_PARTITION * reduction.scan.target_partitions() as u64 / parts.len().max(1) as u64;
     let mut tasks = Vec::new();
-    let total: u64 = parts.iter().map(|part| part.len() * width).sum();
     for part in parts {
         let kept = part.len() * width;
-        let pieces = match pipeline(variable, &part) {
-            None => 1,
-            Some(pipeline) if pipeline.seeks() => kept / PARTITION_BYTES.max(total / 64) + 1,
-            Some(pipeline) => {
+        let pieces = wanted.min(kept / PARTITION_BYTES + 1);
+        match pipeline(variable, &part) {
+            Some(pipeline) if pieces > 1 && splits(reduction, pipeline, part.len().div_ceil(pieces)) => {
+                tasks.extend(part.split(pieces as usize).into_iter().map(|part| {
+                    let cost = part.len() * width;
+                    Costed { task: Task::Direct { pass, part }, cost }
+                }));
+            }
+            Some(pipeline) if !pipeline.seeks() => {
                 let cost = (pipeline.len() * width).max(kept);
                 tasks.push(Costed { task: Task::Direct { pass, part }, cost });
-                continue;
             }
-        };
-        let split = if pieces > 1 { part.split(pieces as usize) } else { vec![part] };
-        tasks.extend(split.into_iter().map(|part| {
-            let cost = part.len() * width;
-            Costed { task: Task::Direct { pass, part }, cost }
-        }));
+            _ => tasks.push(Costed { task: Task::Direct { pass, part }, cost: kept }),
+        }
     }
     tasks
+}
+
+/// Whether an object may be decoded in pieces of so many elements: each on its own must be cheap, and none
+/// may get around a hash that is to be verified.
+fn splits(reduction: &Reduction, pipeline: &Pipeline, elements: u64) -> bool {
+    let options = reduction.scan.options();
+    options.verify == Verify::Off && !pipeline.decodes_whole(elements, options.range_threshold)
 }
 
 fn pipeline<'a>(variable: &'a Variable, part: &Part) -> Option<&'a Pipeline> {
@@ -196,12 +238,12 @@ fn pipeline<'a>(variable: &'a Variable, part: &Part) -> Option<&'a Pipeline> {
 }
 
 /// How rows are cut: never through a chunk that has to be decoded whole.
-fn row_layout(reduction: &Reduction) -> Layout {
+fn row_layout(reduction: &Reduction, side: Side) -> Layout {
     let threshold = reduction.scan.options().range_threshold;
-    let variables = reduction.row_variables().map(|variable| &reduction.grid.variables[variable]);
+    let variables = reduction.row_variables(side).map(|variable| &reduction.grid.variables[variable]);
     let whole = variables.filter(|variable| !variable.seeks(TARGET_CELLS, threshold));
     let grains: Vec<Vec<u64>> = whole.map(|variable| variable.grid.chunk_shape().to_vec()).collect();
-    Layout::new(reduction.scan.selection().clone(), &grains, TARGET_CELLS)
+    Layout::new(reduction.row_selection(side), &grains, TARGET_CELLS)
 }
 
 /// Bytes of the largest chunk that has to be decoded whole for one of `parts`.
@@ -214,8 +256,8 @@ fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &[Part]) -> u
 }
 
 /// As [`chunk_buffer`], of the variables that rows read.
-fn row_buffer(reduction: &Reduction) -> u64 {
-    let variables = reduction.row_variables().map(|variable| &reduction.grid.variables[variable]);
+fn row_buffer(reduction: &Reduction, side: Side) -> u64 {
+    let variables = reduction.row_variables(side).map(|variable| &reduction.grid.variables[variable]);
     variables
         .map(|v| chunk_buffer(reduction, v, &v.grid.parts(reduction.scan.selection())))
         .max()
@@ -223,17 +265,17 @@ fn row_buffer(reduction: &Reduction) -> u64 {
 }
 
 /// Chunks of the variables that rows read: with a kept cell, and in all.
-fn row_chunks(reduction: &Reduction) -> (u64, u64) {
-    let variables = reduction.row_variables().map(|variable| &reduction.grid.variables[variable].grid);
+fn row_chunks(reduction: &Reduction, side: Side) -> (u64, u64) {
+    let variables = reduction.row_variables(side).map(|variable| &reduction.grid.variables[variable].grid);
     variables.fold((0, 0), |(touched, total), grid| {
         (touched + grid.parts(reduction.scan.selection()).len() as u64, total + grid.chunks())
     })
 }
 
 /// Bytes of a row's cells.
-fn row_bytes(reduction: &Reduction) -> u64 {
+fn row_bytes(reduction: &Reduction, side: Side) -> u64 {
     let width = |variable: usize| reduction.grid.variables[variable].dtype.width().unwrap_or(1) as u64;
-    reduction.row_variables().map(width).sum::<u64>().max(1)
+    reduction.row_variables(side).map(width).sum::<u64>().max(1)
 }
 
 /// Deals tasks, in order, to as many partitions as they are worth, so that each decodes about the same.

@@ -1,8 +1,8 @@
 //! One partition at work: task after task, into states.
 
 use super::coords::reindex;
-use super::function::Path;
-use super::partial::{Partial, group_ids};
+use super::function::Side;
+use super::partial::{Partial, RowSide, group_ids};
 use super::reduction::Reduction;
 use super::sink::Sink;
 use super::work::{Task, Work};
@@ -52,7 +52,7 @@ impl Worker<'_> {
     fn run_dense(&mut self, tasks: &[Task], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
         let map = &self.reduction.groups.map;
         let mut partial = Partial::new(self.reduction, &self.work.passes, map);
-        let mut rows = None;
+        let mut sources = [None, None];
         for task in tasks {
             if (self.cancelled)() {
                 return Ok(());
@@ -60,12 +60,12 @@ impl Worker<'_> {
             match task {
                 Task::Count(part) => partial.count(part)?,
                 Task::Direct { pass, part } => self.direct(*pass, part, map, &mut partial)?,
-                Task::Rows { unit } => {
-                    let rows = match &mut rows {
-                        Some(rows) => rows,
-                        None => rows.insert(self.row_source(&mut partial)?),
+                Task::Rows { side, unit } => {
+                    let source = match &mut sources[*side as usize] {
+                        Some(source) => source,
+                        none => none.insert(self.row_source(*side, &mut partial)?),
                     };
-                    self.rows(*unit, rows, map, &mut partial)?;
+                    self.rows(*unit, source, map, &mut partial)?;
                 }
             }
             self.states.try_resize(partial.memory())?;
@@ -85,7 +85,12 @@ impl Worker<'_> {
             let local = self.reduction.groups.map.localise(part);
             let mut partial = Partial::new(self.reduction, &self.work.passes, &local.map);
             match task {
-                Task::Direct { pass, part } => self.direct(*pass, part, &local.map, &mut partial)?,
+                Task::Direct { pass, part } => {
+                    if self.work.counting == Some(*pass) {
+                        partial.count(part)?;
+                    }
+                    self.direct(*pass, part, &local.map, &mut partial)?;
+                }
                 _ => partial.count(part)?,
             }
             self.states.try_resize(partial.memory())?;
@@ -139,24 +144,26 @@ impl Worker<'_> {
         if !selection.masks.is_empty() && !groups.is_empty() {
             groups = super::sink::keep_groups(&groups, &kept(&selection));
         }
-        partial.add_rows(&batch, &groups)?;
+        partial.add_rows(source.side, &batch, &groups)?;
         self.metrics.time_reduce.add_elapsed(start);
         Ok(())
     }
 
     /// A reader of the columns that rows need, and sinks for the aggregates.
-    fn row_source(&self, partial: &mut Partial<'_>) -> Result<RowSource> {
-        let Some(layout) = &self.work.layout else { return internal_err!("there is no layout of rows") };
+    fn row_source(&self, side: Side, partial: &mut Partial<'_>) -> Result<RowSource> {
+        let Some(layout) = &self.work.layouts[side as usize] else {
+            return internal_err!("there is no layout of rows");
+        };
         let reduction = self.reduction;
-        let columns = reduction.row_columns();
+        let columns = reduction.row_columns(side);
         let mut at = vec![None; reduction.coords.schema().fields().len()];
         columns.iter().enumerate().for_each(|(index, &column)| at[column] = Some(index));
         let fields: Vec<_> =
             columns.iter().map(|&c| Arc::clone(&reduction.coords.schema().fields()[c])).collect();
         let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let predicates = reduction.predicates.iter().map(|predicate| reindex(predicate, &at));
+        let predicates = reduction.predicates(side).iter().map(|predicate| reindex(predicate, &at));
         let predicates = predicates.collect::<Result<_>>()?;
-        partial.expect_rows(sinks(reduction, &at, &schema)?, predicates);
+        partial.expect_rows(side, RowSide { sinks: sinks(reduction, side, &at, &schema)?, predicates });
         let rows = Rows {
             grid: Arc::clone(&reduction.grid),
             columns: columns.iter().map(|&column| reduction.coords.source(column)).collect(),
@@ -170,24 +177,20 @@ impl Worker<'_> {
             labels: LabelCache::default(),
             current: None,
         };
-        Ok(RowSource { layout: Arc::clone(layout), rows })
+        Ok(RowSource { side, layout: Arc::clone(layout), rows })
     }
 }
 
 /// Where rows come from.
 struct RowSource {
+    side: Side,
     layout: Arc<Layout>,
     rows: Rows,
 }
 
 /// One sink for each distinct input of the aggregates that go through rows.
-fn sinks(reduction: &Reduction, at: &[Option<usize>], schema: &Schema) -> Result<Vec<Sink>> {
-    let mut left: Vec<_> = reduction
-        .aggregates
-        .iter()
-        .enumerate()
-        .filter(|(_, aggregate)| aggregate.path == Path::Rows)
-        .collect();
+fn sinks(reduction: &Reduction, side: Side, at: &[Option<usize>], schema: &Schema) -> Result<Vec<Sink>> {
+    let mut left: Vec<_> = reduction.through_rows(side).collect();
     let mut sinks = Vec::new();
     while let Some(&(_, first)) = left.first() {
         let members: Vec<_> = left.extract_if(.., |(_, other)| other.same_input(first)).collect();
