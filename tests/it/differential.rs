@@ -4,7 +4,7 @@
 //!
 //! `MILLIBAR_CASES` sets the number of grids (each with several queries), `MILLIBAR_SEED` the first seed.
 
-use crate::random::grid::{Model, random};
+use crate::random::grid::{Kind, Model, ModelDim, ModelVar, random};
 use crate::random::model::{Answer, answer};
 use crate::random::query::{Generator, Query, Sql};
 use crate::random::rng::Rng;
@@ -14,7 +14,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use millibar::dataset::GridTable;
+use millibar::dataset::{Dataset, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
 use std::collections::BTreeMap;
@@ -26,10 +26,11 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
-fn session(grid: &Arc<GridTable>, partitions: usize, on_grid: bool) -> SessionContext {
+fn session(grid: &Arc<GridTable>, nan_as_null: bool, partitions: usize, on_grid: bool) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(97);
     let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
-    let table = TensorTable::new("t", Arc::clone(grid), TableOverrides::default());
+    let overrides = TableOverrides { nan_as_null: Some(nan_as_null), ..Default::default() };
+    let table = TensorTable::new("t", Arc::clone(grid), overrides);
     ctx.register_table("t", Arc::new(table)).unwrap();
     ctx.state_ref()
         .write()
@@ -130,6 +131,27 @@ async fn check(contexts: &Contexts, model: &Model, query: &Query) -> Result<bool
     Ok(is_on_grid(&contexts.on, &sql).await)
 }
 
+/// Runs random queries on a grid; how many were reduced on the grid, and what was wrong.
+async fn run_queries(
+    grid: &Arc<GridTable>,
+    model: &Model,
+    rng: &mut Rng,
+    queries: usize,
+) -> (usize, Vec<String>) {
+    let partitions = rng.below(4) + 1;
+    let context = |on| session(grid, !model.nan_is_value, partitions, on);
+    let contexts = Contexts { on: context(true), off: context(false) };
+    let (mut on_grid, mut wrong) = (0, Vec::new());
+    for _ in 0..queries {
+        let query = Generator { model, rng }.query();
+        match check(&contexts, model, &query).await {
+            Ok(reduced) => on_grid += usize::from(reduced),
+            Err(why) => wrong.push(why),
+        }
+    }
+    (on_grid, wrong)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grid_rows_and_model_agree() {
     let (cases, first) = (setting("MILLIBAR_CASES", 40), setting("MILLIBAR_SEED", 1));
@@ -137,19 +159,51 @@ async fn grid_rows_and_model_agree() {
     for seed in first..first + cases {
         let mut rng = Rng::new(seed);
         let (grid, model) = random(&mut rng);
-        let partitions = rng.below(4) + 1;
-        let contexts =
-            Contexts { on: session(&grid, partitions, true), off: session(&grid, partitions, false) };
-        for _ in 0..QUERIES {
-            let query = Generator { model: &model, rng: &mut rng }.query();
-            match check(&contexts, &model, &query).await {
-                Ok(reduced) => on_grid += u64::from(reduced),
-                Err(why) => wrong.push(format!("seed {seed}: {why}")),
-            }
-        }
+        let (reduced, why) = run_queries(&grid, &model, &mut rng, QUERIES).await;
+        on_grid += reduced;
+        wrong.extend(why.into_iter().map(|why| format!("seed {seed}: {why}")));
     }
-    let queries = cases * QUERIES as u64;
+    let queries = cases as usize * QUERIES;
     assert!(wrong.is_empty(), "{} of {queries} queries:\n{}", wrong.len(), wrong.join("\n\n"));
     // Nearly all of the grammar is reduced on the grid; were it not, the test would compare rows with rows.
     assert!(on_grid * 10 >= queries * 9, "only {on_grid} of {queries} queries were reduced on the grid");
+}
+
+/// The vectors of a table, from its rows (whose cells other tests compare with the manifest).
+async fn model_of(grid: &Arc<GridTable>) -> Model {
+    let ctx = session(grid, true, 1, false);
+    let batches = ctx.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap();
+    let dims = grid.dims.iter().map(|dim| ModelDim {
+        name: dim.name.clone(),
+        kind: match dim.coord.data_type() {
+            DataType::Timestamp(..) => Kind::Time,
+            DataType::Float32 | DataType::Float64 => Kind::Float,
+            _ => Kind::Int,
+        },
+        labels: values(&dim.coord),
+    });
+    let vars = grid.variables.iter().map(|variable| ModelVar {
+        name: variable.name.clone(),
+        dtype: variable.dtype,
+        cells: batches
+            .iter()
+            .flat_map(|batch| values(batch.column_by_name(&variable.name).unwrap()))
+            .collect(),
+    });
+    Model { dims: dims.collect(), vars: vars.collect(), nan_is_value: false, special: false }
+}
+
+/// The same queries on files that the reference wrote, packed and compressed by block codecs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn corpus_grids_agree() {
+    let Some(dir) = crate::corpus::dir() else { return };
+    for name in ["mars/sp16_szip.tgm", "mars/f32_blosc2.tgm", "forecast/*.tgm"] {
+        let dataset = Dataset::open_file(dir.join(name).to_str().unwrap()).unwrap();
+        for table in &dataset.tables {
+            let model = model_of(table).await;
+            let (reduced, wrong) = run_queries(table, &model, &mut Rng::new(7), 3 * QUERIES).await;
+            assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n\n"));
+            assert!(reduced > 2 * QUERIES, "{name}: only {reduced} queries were reduced on the grid");
+        }
+    }
 }

@@ -258,6 +258,85 @@ async fn many_groups_are_emitted_chunk_by_chunk() {
 }
 
 #[tokio::test]
+async fn more_groups_than_are_kept_at_once() {
+    let shape = [6, 10, 200, 150];
+    let cells: u64 = shape.iter().product();
+    let values: Vec<f64> =
+        (0..cells).map(|i| if i % 5 == 0 { f64::NAN } else { (i % 1013) as f64 }).collect();
+    let names = ["a", "b", "c", "d"].iter().zip(shape);
+    let dims = names.map(|(name, len)| dim(name, Arc::new(Int64Array::from_iter_values(0..len as i64))));
+    let variable = chunked("v", DType::Float32, &shape, &[1, 1, 200, 150], PLAIN, &values, &[]);
+    let grid = GridTable { dims: dims.collect(), variables: vec![variable] };
+    let ctx = session(PLAIN);
+    let table = TensorTable::new("big", Arc::new(grid), TableOverrides::default());
+    ctx.register_table("big", Arc::new(table)).unwrap();
+    for inner in [
+        "SELECT a, b, c, d, count(*) n, count(v) m, sum(v) s, count(*) FILTER (WHERE b > 4) f, 1 g, 1 h \
+         FROM big GROUP BY 1, 2, 3, 4",
+        "SELECT a, b, c, d, count(*) n, 1 m, 1 s, count(*) FILTER (WHERE b > 4) f, \
+         count(*) FILTER (WHERE c > 4) g, count(*) FILTER (WHERE d > 4) h FROM big WHERE d < 149 \
+         GROUP BY 1, 2, 3, 4",
+    ] {
+        let sql =
+            format!("SELECT count(*), sum(n), sum(m), sum(s), sum(f), sum(g), sum(h), max(n) FROM ({inner})");
+        let node = Arc::clone(&grid_nodes(&plan(&ctx, &sql).await)[0]);
+        let shown = displayable(node.as_ref()).indent(true).to_string();
+        assert!(shown.contains("dense=false"), "{shown}");
+        let on_grid = text(&ctx, &sql).await;
+        ctx.sql("SET millibar.grid_aggregate = false").await.unwrap().collect().await.unwrap();
+        assert_eq!(on_grid, text(&ctx, &sql).await, "{sql}");
+        ctx.sql("SET millibar.grid_aggregate = true").await.unwrap().collect().await.unwrap();
+    }
+    // Chunks that share their groups are gathered instead.
+    let sql = "SELECT c, d, avg(v), std(v) FROM big GROUP BY c, d";
+    let shown = displayable(grid_nodes(&plan(&ctx, sql).await)[0].as_ref()).indent(true).to_string();
+    assert!(shown.contains("dense=true"), "{shown}");
+}
+
+#[tokio::test]
+async fn extremes_of_dims_look_at_labels() {
+    let ctx = session(PLAIN);
+    let sql = "SELECT max(time), min(level), max(latitude - longitude), max(level) FILTER (WHERE level < 400) \
+               FROM era";
+    let (batches, metric) = reduce(&ctx, sql).await;
+    let shown = pretty_format_batches(&batches).unwrap().to_string();
+    assert!(shown.contains("| 2026-04-04T00:00:00 | 100 "), "{shown}");
+    assert!(shown.contains("| 90.0 ") && shown.contains("| 300 "), "{shown}");
+    assert_eq!(metric("bytes_read"), 0);
+    let (_, metric) = reduce(&ctx, "SELECT level, max(time) FROM era GROUP BY level").await;
+    assert_eq!(metric("cells_reduced"), (TIMES * LEVELS) as usize);
+}
+
+#[tokio::test]
+async fn explain_says_why_not() {
+    let ctx = session(PLAIN);
+    let sql = "SELECT median(wind), avg(wind) FROM era";
+    let shown = displayable(plan(&ctx, sql).await.as_ref()).indent(false).to_string();
+    assert!(shown.contains("rows because `median(era.wind)` is not one of"), "{shown}");
+}
+
+#[tokio::test]
+async fn infinities_are_the_extremes_of_a_group() {
+    let values = [f64::INFINITY, f64::INFINITY, 1.0, f64::NEG_INFINITY, f64::NAN, f64::NAN];
+    let dims = vec![
+        dim("g", Arc::new(Int64Array::from(vec![0, 1, 2]))),
+        dim("i", Arc::new(Int64Array::from(vec![0, 1]))),
+    ];
+    let variable = chunked("v", DType::Float64, &[3, 2], &[1, 2], PLAIN, &values, &[]);
+    let grid = Arc::new(GridTable { dims, variables: vec![variable] });
+    let ctx = session(PLAIN);
+    ctx.register_table("t", Arc::new(TensorTable::new("t", grid, TableOverrides::default()))).unwrap();
+    for on_grid in [true, false] {
+        ctx.sql(&format!("SET millibar.grid_aggregate = {on_grid}")).await.unwrap().collect().await.unwrap();
+        let shown = text(&ctx, "SELECT g, min(v), max(v), sum(v) FROM t GROUP BY g ORDER BY g").await;
+        let rows: Vec<Vec<&str>> = shown.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(rows[3], ["|", "0", "|", "inf", "|", "inf", "|", "inf", "|"], "{shown}");
+        assert_eq!(rows[4], ["|", "1", "|", "-inf", "|", "1.0", "|", "-inf", "|"], "{shown}");
+        assert_eq!(rows[5], ["|", "2", "|", "|", "|", "|"], "{shown}");
+    }
+}
+
+#[tokio::test]
 async fn states_are_reserved_in_the_pool() {
     let runtime = RuntimeEnvBuilder::new().with_memory_limit(20_000, 1.0).build().unwrap();
     let ctx = session_with(PLAIN, runtime);

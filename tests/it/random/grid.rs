@@ -49,6 +49,10 @@ impl ModelVar {
 pub(crate) struct Model {
     pub dims: Vec<ModelDim>,
     pub vars: Vec<ModelVar>,
+    /// Whether NaN is a value; else it is NULL.
+    pub nan_is_value: bool,
+    /// Whether cells may be infinite or NaN: arithmetic on those is not what is tested.
+    pub special: bool,
 }
 
 impl Model {
@@ -116,8 +120,11 @@ const DTYPES: [DType; 13] = [
     DType::Bitmask,
 ];
 
-/// A table of 1 to 4 dims and 1 to 3 variables, with NaN missing.
+/// A table of 1 to 4 dims and 1 to 3 variables. In some, floats may be infinite; in some, NaN is a value.
 pub(crate) fn random(rng: &mut Rng) -> (Arc<GridTable>, Model) {
+    let infinite = rng.one_in(6);
+    let nan_is_value = rng.one_in(6);
+    let floats = Floats { infinite, nan_is_value };
     let rank = rng.below(4) + 1;
     let most = [90, 24, 12, 7][rank - 1];
     let dims: Vec<(ModelDim, ArrayRef)> = (0..rank).map(|i| dim(rng, NAMES[i], most)).collect();
@@ -127,7 +134,7 @@ pub(crate) fn random(rng: &mut Rng) -> (Arc<GridTable>, Model) {
     for name in ["t", "u", "v"].into_iter().take(rng.below(3) + 1) {
         // floats are what tensors mostly hold
         let dtype = if rng.one_in(2) { *rng.pick(&DTYPES) } else { *rng.pick(&DTYPES[2..4]) };
-        let (variable, var) = variable(rng, name, dtype, &shape);
+        let (variable, var) = variable(rng, name, dtype, &shape, floats);
         variables.push(variable);
         vars.push(var);
     }
@@ -137,7 +144,15 @@ pub(crate) fn random(rng: &mut Rng) -> (Arc<GridTable>, Model) {
         attributes: Map::new(),
     });
     let table = GridTable { dims: table_dims.collect(), variables };
-    (Arc::new(table), Model { dims: dims.into_iter().map(|(dim, _)| dim).collect(), vars })
+    let dims = dims.into_iter().map(|(dim, _)| dim).collect();
+    (Arc::new(table), Model { dims, vars, nan_is_value, special: infinite || nan_is_value })
+}
+
+/// What floats of a table are like.
+#[derive(Debug, Clone, Copy)]
+struct Floats {
+    infinite: bool,
+    nan_is_value: bool,
 }
 
 /// Labels that ascend, descend or do neither, all different.
@@ -176,11 +191,16 @@ fn dim(rng: &mut Rng, name: &str, most: usize) -> (ModelDim, ArrayRef) {
     (ModelDim { name: name.into(), kind, labels }, coord)
 }
 
-fn variable(rng: &mut Rng, name: &str, dtype: DType, shape: &[u64]) -> (Variable, ModelVar) {
+fn variable(rng: &mut Rng, name: &str, dtype: DType, shape: &[u64], floats: Floats) -> (Variable, ModelVar) {
     let cells: u64 = shape.iter().product();
     let pattern = rng.below(5);
     let wild = rng.one_in(3);
-    let values: Vec<f64> = (0..cells).map(|i| element(rng, dtype, pattern, wild, i)).collect();
+    let mut values: Vec<f64> = (0..cells).map(|i| element(rng, dtype, pattern, wild, i)).collect();
+    if floats.infinite && dtype.is_float() {
+        let some = rng.below(3) + 1;
+        let infinity = |value: &mut f64| *value = value.signum() * f64::INFINITY;
+        values.iter_mut().filter(|_| rng.one_in(some)).for_each(infinity);
+    }
     let chunk_shape: Vec<u64> = shape
         .iter()
         .map(|&len| match rng.below(4) {
@@ -199,7 +219,8 @@ fn variable(rng: &mut Rng, name: &str, dtype: DType, shape: &[u64]) -> (Variable
         let (origin, extent) = variable.grid.chunk_extent(chunk).unwrap();
         flat_cells(shape, &origin, &extent).into_iter().for_each(|cell| missing[cell] = true);
     }
-    let cells = values.into_iter().zip(missing).map(|(value, missing)| model_value(dtype, value, missing));
+    let cells =
+        values.into_iter().zip(missing).map(|(value, missing)| model_value(dtype, value, missing, floats));
     let cells = cells.collect();
     (variable, ModelVar { name: name.into(), dtype, cells })
 }
@@ -225,9 +246,9 @@ pub(crate) fn chunked(
     Variable { name: name.into(), dtype, attributes: Map::new(), grid, chunks }
 }
 
-fn model_value(dtype: DType, value: f64, hole: bool) -> Value {
+fn model_value(dtype: DType, value: f64, hole: bool, floats: Floats) -> Value {
     match dtype {
-        _ if hole || value.is_nan() => Value::Null,
+        _ if hole || (value.is_nan() && !floats.nan_is_value) => Value::Null,
         DType::Bitmask => Value::Bool(value != 0.0),
         dtype if dtype.is_float() => Value::Float(value),
         _ => Value::Int(value as i128),

@@ -198,7 +198,7 @@ impl Generator<'_> {
                 dim => Num::Column(Column::Dim(dim)),
             },
             _ => match self.var() {
-                var if self.model.vars[var].is_bool() => Num::Literal(-1.5),
+                var if self.model.vars[var].is_bool() || self.model.special => Num::Literal(-1.5),
                 var => Num::Column(Column::Var(var)),
             },
         }
@@ -212,10 +212,11 @@ impl Generator<'_> {
     fn near(&mut self, column: Column) -> Value {
         match column {
             Column::Dim(dim) => *self.rng.pick(&self.model.dims[dim].labels),
-            Column::Var(var) => {
-                let value = *self.rng.pick(&self.model.vars[var].cells);
-                if value.is_null() { Value::Int(3) } else { value }
-            }
+            Column::Var(var) => match *self.rng.pick(&self.model.vars[var].cells) {
+                Value::Null => Value::Int(3),
+                Value::Float(f) if !f.is_finite() => Value::Float(200.5),
+                value => value,
+            },
         }
     }
 
@@ -287,11 +288,16 @@ impl Display for Op {
     }
 }
 
+/// A name as it is, capitals included.
+fn quoted(name: &str) -> String {
+    format!("\"{name}\"")
+}
+
 impl Sql for Column {
     fn sql(&self, model: &Model) -> String {
         match *self {
-            Column::Dim(dim) => model.dims[dim].name.clone(),
-            Column::Var(var) => model.vars[var].name.clone(),
+            Column::Dim(dim) => quoted(&model.dims[dim].name),
+            Column::Var(var) => quoted(&model.vars[var].name),
         }
     }
 }
@@ -325,9 +331,9 @@ impl Sql for Num {
 
 impl Sql for Key {
     fn sql(&self, model: &Model) -> String {
-        let name = |dim: usize| &model.dims[dim].name;
+        let name = |dim: usize| quoted(&model.dims[dim].name);
         match *self {
-            Key::Dim(dim) => name(dim).clone(),
+            Key::Dim(dim) => name(dim),
             Key::Mod(dim, n) => format!("{} % {n}", name(dim)),
             Key::NullIf(dim, n) => format!("nullif({} % {n}, 1)", name(dim)),
             Key::Tens(dim) => format!("floor({} / 10.0)", name(dim)),
@@ -362,9 +368,9 @@ impl Sql for Pred {
             }
             Pred::Num(num, op, value) => format!("{} {op} {value:?}", num.sql(model)),
             Pred::IsNull(var, negated) => {
-                format!("{} IS {}NULL", model.vars[*var].name, if *negated { "NOT " } else { "" })
+                format!("{} IS {}NULL", quoted(&model.vars[*var].name), if *negated { "NOT " } else { "" })
             }
-            Pred::Bool(var) => model.vars[*var].name.clone(),
+            Pred::Bool(var) => quoted(&model.vars[*var].name),
             Pred::And(a, b) => format!("({} AND {})", a.sql(model), b.sql(model)),
             Pred::Or(a, b) => format!("({} OR {})", a.sql(model), b.sql(model)),
             Pred::Not(a) => format!("NOT ({})", a.sql(model)),
