@@ -21,6 +21,7 @@ use std::time::Instant;
 const MAX_DEPTH: usize = 16;
 
 /// Runs scripts: SQL statements that `;` separates, and lines that start with `\`.
+#[derive(Clone)]
 pub(super) struct Runner {
     pub(super) session: SessionContext,
     pub(super) printer: Printer,

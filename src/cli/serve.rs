@@ -4,7 +4,7 @@ use super::args::ServeArgs;
 use super::error::CliError;
 use super::{runtime, session};
 use crate::flight::{FlightServer, serve};
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -45,7 +45,11 @@ fn log_to_stderr(filter: Option<&str>) -> Result<(), CliError> {
         (None, Err(_)) => EnvFilter::new(DEFAULT_LOG),
     };
     // Only a second subscriber in one process would be refused, and that one would do as well.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .try_init();
     Ok(())
 }
 

@@ -7,14 +7,21 @@ use rustyline::Editor;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use std::path::PathBuf;
+use tokio::runtime::{Builder, Handle};
 
 mod completion;
 
-/// Reads and runs statements until the user quits. Errors are shown and don't end it.
-pub(super) async fn run(mut runner: Runner) -> Result<(), CliError> {
+/// Reads statements, and runs them on `queries`, until the user quits. Errors are shown and don't end it.
+pub(super) fn run(runner: Runner, queries: &Handle) -> Result<(), CliError> {
+    // Busy queries may take every thread of theirs: Ctrl-C is listened for elsewhere.
+    let terminal = Builder::new_current_thread().enable_all().build();
+    terminal.map_err(|e| CliError::io("starting the shell", e))?.block_on(converse(runner, queries))
+}
+
+async fn converse(mut runner: Runner, queries: &Handle) -> Result<(), CliError> {
     let failed = |e: ReadlineError| CliError::io("the terminal", std::io::Error::other(e));
     let mut editor = Editor::<ShellHelper, DefaultHistory>::new().map_err(failed)?;
-    let history = history_file();
+    let mut history = history_file();
     if let Some(path) = &history {
         // There is none the first time.
         let _ = editor.load_history(path);
@@ -34,26 +41,41 @@ pub(super) async fn run(mut runner: Runner) -> Result<(), CliError> {
             continue;
         }
         editor.add_history_entry(line.trim()).map_err(failed)?;
-        if obey(&mut runner, &line).await == Flow::Quit {
+        if let Some(path) = &history
+            && let Err(e) = editor.append_history(path)
+        {
+            eprintln!("error: the history can't be kept in {}: {e}", path.display());
+            history = None;
+        }
+        if obey(&mut runner, line, queries).await == Flow::Quit {
             break;
         }
-    }
-    if let Some(path) = history
-        && let Err(e) = editor.save_history(&path)
-    {
-        eprintln!("error: the history can't be kept in {}: {e}", path.display());
     }
     Ok(())
 }
 
 /// Runs one line until it ends or Ctrl-C is pressed; what fails is said.
-async fn obey(runner: &mut Runner, line: &str) -> Flow {
+async fn obey(runner: &mut Runner, line: String, queries: &Handle) -> Flow {
+    let mut copy = runner.clone();
+    let mut task = queries.spawn(async move {
+        let done = copy.run(&line).await;
+        (copy, done)
+    });
     let done = tokio::select! {
-        done = runner.run(line) => done,
-        pressed = tokio::signal::ctrl_c() => match pressed {
-            Ok(()) => Err(CliError::Command("interrupted".into())),
-            Err(e) => Err(CliError::io("listening for Ctrl-C", e)),
+        ended = &mut task => match ended {
+            Ok((changed, done)) => {
+                *runner = changed;
+                done
+            }
+            Err(_) => Err(CliError::Command("the statement failed in an unexpected way".into())),
         },
+        pressed = tokio::signal::ctrl_c() => {
+            task.abort();
+            match pressed {
+                Ok(()) => Err(CliError::Command("interrupted".into())),
+                Err(e) => Err(CliError::io("listening for Ctrl-C", e)),
+            }
+        }
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");

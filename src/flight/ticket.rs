@@ -69,11 +69,20 @@ impl QueryTicket {
 /// Reads one CBOR item that fills `bytes`.
 fn read<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, TicketError> {
     let mut rest = bytes;
-    let item = ciborium::from_reader(&mut rest).map_err(|e| TicketError::Malformed(e.to_string()))?;
+    let item = ciborium::from_reader(&mut rest).map_err(|e| TicketError::Malformed(in_words(e)))?;
     if rest.is_empty() {
         Ok(item)
     } else {
         Err(TicketError::Malformed(format!("{} bytes follow it", rest.len())))
+    }
+}
+
+fn in_words(error: ciborium::de::Error<std::io::Error>) -> String {
+    match error {
+        ciborium::de::Error::Io(_) => "it ends early".into(),
+        ciborium::de::Error::Syntax(at) => format!("byte {at} is not CBOR"),
+        ciborium::de::Error::Semantic(_, what) => what,
+        ciborium::de::Error::RecursionLimitExceeded => "it is nested too deeply".into(),
     }
 }
 
