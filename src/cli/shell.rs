@@ -1,24 +1,28 @@
 //! The interactive shell: statements over several lines, history, completion, `\` commands.
 
 use super::error::CliError;
+use super::runtime;
 use super::script::{Flow, Runner};
 use completion::ShellHelper;
 use rustyline::Editor;
 use rustyline::error::ReadlineError;
 use rustyline::history::DefaultHistory;
 use std::path::PathBuf;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Runtime};
 
 mod completion;
 
 /// Reads statements, and runs them on `queries`, until the user quits. Errors are shown and don't end it.
-pub(super) fn run(runner: Runner, queries: &Handle) -> Result<(), CliError> {
+pub(super) fn run(runner: Runner, mut queries: Runtime) -> Result<(), CliError> {
     // Busy queries may take every thread of theirs: Ctrl-C is listened for elsewhere.
     let terminal = Builder::new_current_thread().enable_all().build();
-    terminal.map_err(|e| CliError::io("starting the shell", e))?.block_on(converse(runner, queries))
+    let terminal = terminal.map_err(|e| CliError::io("starting the shell", e))?;
+    let done = terminal.block_on(converse(runner, &mut queries));
+    queries.shutdown_background();
+    done
 }
 
-async fn converse(mut runner: Runner, queries: &Handle) -> Result<(), CliError> {
+async fn converse(mut runner: Runner, queries: &mut Runtime) -> Result<(), CliError> {
     let failed = |e: ReadlineError| CliError::io("the terminal", std::io::Error::other(e));
     let mut editor = Editor::<ShellHelper, DefaultHistory>::new().map_err(failed)?;
     let mut history = history_file();
@@ -55,7 +59,7 @@ async fn converse(mut runner: Runner, queries: &Handle) -> Result<(), CliError> 
 }
 
 /// Runs one line until it ends or Ctrl-C is pressed; what fails is said.
-async fn obey(runner: &mut Runner, line: String, queries: &Handle) -> Flow {
+async fn obey(runner: &mut Runner, line: String, queries: &mut Runtime) -> Flow {
     let mut copy = runner.clone();
     let mut task = queries.spawn(async move {
         let done = copy.run(&line).await;
@@ -71,16 +75,20 @@ async fn obey(runner: &mut Runner, line: String, queries: &Handle) -> Flow {
         },
         pressed = tokio::signal::ctrl_c() => {
             task.abort();
-            match pressed {
-                Ok(()) => Err(CliError::Command("interrupted".into())),
-                Err(e) => Err(CliError::io("listening for Ctrl-C", e)),
-            }
+            let pressed = pressed.map_err(|e| CliError::io("listening for Ctrl-C", e));
+            pressed.and_then(|()| renew(queries)).and(Err(CliError::Command("interrupted".into())))
         }
     };
     done.unwrap_or_else(|e| {
         eprintln!("error: {e}");
         Flow::Continue
     })
+}
+
+/// Gives what comes next threads of its own: a stopped query may take long to notice it.
+fn renew(queries: &mut Runtime) -> Result<(), CliError> {
+    std::mem::replace(queries, runtime()?).shutdown_background();
+    Ok(())
 }
 
 /// Where the history is kept: `MILLIBAR_HISTORY`, or `.millibar_history` in the home directory.

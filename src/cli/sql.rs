@@ -7,25 +7,17 @@ use super::script::{Flow, Runner, read};
 use super::{runtime, session, shell};
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use tokio::runtime::Runtime;
 
 /// Runs the commands and files; without any, standard input: a shell if that is a terminal.
 pub(super) fn run(args: SqlArgs) -> Result<(), CliError> {
     let queries = runtime()?;
-    let done = run_on(&queries, args);
-    // A query that was stopped, but is too busy to notice, must not keep the command from ending.
-    queries.shutdown_background();
-    done
-}
-
-fn run_on(queries: &Runtime, args: SqlArgs) -> Result<(), CliError> {
     let session = queries.block_on(session::open(&args.tables))?;
     let printer = Printer { format: args.format, quiet: args.quiet, max_rows: args.maxrows };
     let mut runner = Runner::new(session, printer);
     if !args.scripts.is_empty() {
         queries.block_on(run_scripts(&mut runner, &args.scripts))
     } else if io::stdin().is_terminal() {
-        shell::run(runner, queries.handle())
+        shell::run(runner, queries)
     } else {
         let script = read(Path::new("-"))?;
         queries.block_on(runner.run(&script)).map(|_| ())
