@@ -24,11 +24,9 @@ fuzz_target!(|bytes: &[u8]| {
 
     let index = aec.index(stream, samples as u64, None);
     // Hints: some right, some made of the stream.
+    let made_up = |rsi: u64| stream.get(rsi as usize).copied().filter(|byte| byte & 7 == 0).map(u64::from);
     let hints: Vec<u64> = (0..index.count())
-        .map(|rsi| match index.bits(rsi..rsi) {
-            Ok(bits) if stream[rsi as usize % stream.len()] & 7 != 0 => bits.start,
-            _ => u64::from(stream.first().copied().unwrap_or_default()),
-        })
+        .map(|rsi| made_up(rsi).or(index.bits(rsi..rsi).ok().map(|bits| bits.start)).unwrap_or_default())
         .collect();
     let hinted = aec.index(stream, samples as u64, Some(&hints));
     let width = aec.sample_bytes();
