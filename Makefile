@@ -43,6 +43,7 @@ test-python: build
 	@python -m pytest -q tests/python
 
 bench: build
+	@cargo bench --locked
 	@scripts/setup bench
 	@python benches/peers.py
 

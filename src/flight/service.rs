@@ -146,7 +146,7 @@ impl FlightService for FlightServer {
         &self,
         request: Request<Streaming<HandshakeRequest>>,
     ) -> Answer<Self::HandshakeStream> {
-        FlightService::handshake(&self.sql, request).await.map(boxed)
+        FlightService::handshake(&self.sql, request).await
     }
 
     /// Every table of the catalog, under the name that `for_path` takes. Criteria are not interpreted.
@@ -198,18 +198,18 @@ impl FlightService for FlightServer {
 
     async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
         if is_flight_sql(&request.get_ref().ticket) {
-            FlightService::do_get(&self.sql, request).await.map(boxed)
+            FlightService::do_get(&self.sql, request).await
         } else {
             redeem(&self.queries, &request.get_ref().ticket).await
         }
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {
-        FlightService::do_put(&self.sql, request).await.map(boxed)
+        FlightService::do_put(&self.sql, request).await
     }
 
     async fn do_action(&self, request: Request<Action>) -> Answer<Self::DoActionStream> {
-        FlightService::do_action(&self.sql, request).await.map(boxed)
+        FlightService::do_action(&self.sql, request).await
     }
 
     async fn list_actions(&self, _request: Request<Empty>) -> Answer<Self::ListActionsStream> {
@@ -225,10 +225,4 @@ impl FlightService for FlightServer {
     async fn do_exchange(&self, _request: Request<Streaming<FlightData>>) -> Answer<Self::DoExchangeStream> {
         Err(Status::unimplemented("DoExchange is not supported"))
     }
-}
-
-fn boxed<T: Send + 'static>(
-    answer: Response<std::pin::Pin<Box<dyn stream::Stream<Item = Result<T, Status>> + Send>>>,
-) -> Response<BoxStream<'static, Result<T, Status>>> {
-    answer
 }

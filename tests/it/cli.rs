@@ -96,10 +96,8 @@ fn tables_are_cut_at_the_rows_asked_for() {
     assert_eq!(String::from_utf8(cut.stdout).unwrap().lines().count(), 3 + 4);
     assert!(String::from_utf8(cut.stderr).unwrap().contains("--maxrows"));
     assert_eq!(stdout(&["sql", "-q", "--maxrows", "inf", "-c", sql]).lines().count(), 100 + 4);
-    assert_eq!(
-        stdout(&["sql", "-q", "--maxrows", "1", "-c", "DESCRIBE mars", "mars.tgm"]).lines().count() > 5,
-        true
-    );
+    let described = stdout(&["sql", "-q", "--maxrows", "1", "-c", "DESCRIBE mars", "mars.tgm"]);
+    assert!(described.lines().count() > 5);
 }
 
 #[test]
