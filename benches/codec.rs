@@ -10,7 +10,7 @@ use millibar::source::{Bytes, LocalFile};
 use millibar::tgm::{ByteOrder, DType, Descriptor, File, Limits, Map, Object};
 use std::sync::Arc;
 
-const PIPELINES: [&str; 10] = [
+const PIPELINES: [&str; 11] = [
     "none",
     "none_big",
     "shuffle",
@@ -19,6 +19,7 @@ const PIPELINES: [&str; 10] = [
     "lz4",
     "blosc2_zstd",
     "blosc2_lz4",
+    "masked",
     "packing16",
     "packing16_szip",
 ];

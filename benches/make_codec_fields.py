@@ -17,6 +17,7 @@ FIELDS = {
     "lz4": {"compression": "lz4"},
     "blosc2_zstd": {"compression": "blosc2", "blosc2_codec": "zstd"},
     "blosc2_lz4": {"compression": "blosc2", "blosc2_codec": "lz4"},
+    "masked": {"masks": True},
     "packing16": {"dtype": "float64", "encoding": "simple_packing", "sp_bits_per_value": 16},
     "packing16_szip": {
         "dtype": "float64",
@@ -50,10 +51,13 @@ def main():
             "compression": "none",
         }
         descriptor.update(options)
+        masked = descriptor.pop("masks", False)
         values = field.astype(descriptor["dtype"])
+        if masked:
+            values[np.sin(np.radians(5 * lon)) * np.cos(np.radians(3 * lat)) > 0.3] = np.nan
         if descriptor["byte_order"] == "big":
             values = values.byteswap()
-        message = tensogram.encode({"base": [{"name": "t"}]}, [(descriptor, values)])
+        message = tensogram.encode({"base": [{"name": "t"}]}, [(descriptor, values)], allow_nan=masked)
         (folder / f"{name}.tgm").write_bytes(message)
         print(f"{name:16} {len(message):8} bytes")
 

@@ -128,12 +128,32 @@ fn swap_if(swap: bool, bytes: &mut [u8], dtype: DType) {
 
 /// One byte (0 or 1) for each bit, from bit `first` (0 is the most significant) on.
 fn expand_bits<'o>(bits: &[u8], first: u64, out: &'o mut [u8]) -> &'o mut [u8] {
-    for (i, value) in out.iter_mut().enumerate() {
-        let bit = first as usize + i;
-        *value = (bits[bit / 8] >> (7 - bit % 8)) & 1;
+    let lead = ((8 - first as usize) % 8).min(out.len());
+    let (head, rest) = out.split_at_mut(lead);
+    for (i, value) in (first as usize..).zip(head) {
+        *value = (bits[0] >> (7 - i)) & 1;
+    }
+    let bits = &bits[usize::from(lead > 0)..];
+    for (byte, values) in bits.iter().zip(rest.chunks_mut(8)) {
+        values.copy_from_slice(&EXPANDED[usize::from(*byte)][..values.len()]);
     }
     out
 }
+
+/// The bits of every byte, one a byte.
+const EXPANDED: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut bit = 0;
+        while bit < 8 {
+            table[byte][bit] = (byte >> (7 - bit)) as u8 & 1;
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
 
 /// `bytes` as native values; `None` if they aren't aligned for them.
 fn typed(dtype: DType, bytes: &[u8]) -> Option<Block<'_>> {
@@ -174,4 +194,22 @@ fn cast<T: Number>(bytes: &[u8]) -> Option<&[T]> {
     // them is valid, and `align_to` takes care of alignment and length.
     let (before, values, after) = unsafe { bytes.align_to::<T>() };
     (before.is_empty() && after.is_empty()).then_some(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::expand_bits;
+
+    #[test]
+    fn bits_from_anywhere() {
+        let bits = [0b1011_0010, 0b0110_1111, 0b1000_0001];
+        let all: Vec<u8> = (0..24).map(|i| (bits[i / 8] >> (7 - i % 8)) & 1).collect();
+        for start in 0..24 {
+            for end in start..24 {
+                let mut out = vec![9; end - start];
+                expand_bits(&bits[start / 8..end.div_ceil(8)], start as u64 % 8, &mut out);
+                assert_eq!(out, all[start..end], "{start}..{end}");
+            }
+        }
+    }
 }

@@ -122,33 +122,39 @@ impl<'a> Masks<'a> {
     /// are `values`.
     pub(super) fn restore(&self, dtype: DType, span: &Range<u64>, values: &mut [u8]) {
         for (kind, bits) in &self.sets {
-            let Some(pattern) = pattern(dtype, *kind) else { continue };
-            let width = value_width(dtype) as usize;
-            let pattern = &pattern.to_ne_bytes();
-            // The low-order bytes hold the value, wherever this machine keeps them.
-            let pattern = if cfg!(target_endian = "big") { &pattern[8 - width..] } else { &pattern[..width] };
-            for_each_set(bits, span, |element| {
-                let at = (element - span.start) as usize * width;
-                values[at..at + width].copy_from_slice(pattern);
-            });
+            let pattern = pattern(dtype, *kind);
+            match value_width(dtype) {
+                2 => fill::<2>(bits, span, (pattern as u16).to_ne_bytes(), values),
+                4 => fill::<4>(bits, span, (pattern as u32).to_ne_bytes(), values),
+                _ => fill::<8>(bits, span, pattern.to_ne_bytes(), values),
+            }
         }
     }
 }
 
-/// Canonical bits of a kind (section 3 of the format).
-fn pattern(dtype: DType, kind: MaskKind) -> Option<u64> {
+/// Writes `pattern` over every value of `span` whose bit is set.
+fn fill<const WIDTH: usize>(bits: &[u8], span: &Range<u64>, pattern: [u8; WIDTH], values: &mut [u8]) {
+    let values = values.as_chunks_mut::<WIDTH>().0;
+    for_each_set(bits, span, |element| {
+        if let Some(value) = values.get_mut((element - span.start) as usize) {
+            *value = pattern;
+        }
+    });
+}
+
+/// Canonical bits of a kind (section 3 of the format). Masks of other dtypes are dropped when they are planned.
+fn pattern(dtype: DType, kind: MaskKind) -> u64 {
     let [nan, inf, minus_inf] = match dtype {
         DType::Float16 => [0x7e00, 0x7c00, 0xfc00],
         DType::BFloat16 => [0x7fc0, 0x7f80, 0xff80],
         DType::Float32 => [0x7fc0_0000, 0x7f80_0000, 0xff80_0000],
-        DType::Float64 => [0x7ff8 << 48, 0x7ff0 << 48, 0xfff0 << 48],
-        _ => return None,
+        _ => [0x7ff8 << 48, 0x7ff0 << 48, 0xfff0 << 48],
     };
-    Some(match kind {
+    match kind {
         MaskKind::NaN => nan,
         MaskKind::PosInf => inf,
         MaskKind::NegInf => minus_inf,
-    })
+    }
 }
 
 fn fault(what: impl ToString) -> Fault {
@@ -266,4 +272,87 @@ fn decode_roaring(blob: &[u8], len: u64, out: &mut [u8]) -> Result<(), Fault> {
         set_bits(out, u64::from(*run.start()), u64::from(*run.end()) + 1);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn packed(bits: &[bool]) -> Vec<u8> {
+        let byte = |eight: &[bool]| eight.iter().zip(0..).map(|(bit, i)| u8::from(*bit) << (7 - i)).sum();
+        bits.chunks(8).map(byte).collect()
+    }
+
+    fn runs() -> impl Strategy<Value = Vec<bool>> {
+        let run = (any::<bool>(), 1..40_usize);
+        let flat = |runs: Vec<(bool, usize)>| runs.iter().flat_map(|(bit, n)| vec![*bit; *n]).collect();
+        prop::collection::vec(run, 1..30).prop_map(flat)
+    }
+
+    fn rle(bits: &[bool]) -> Vec<u8> {
+        let mut blob = vec![u8::from(bits[0])];
+        for run in bits.chunk_by(|a, b| a == b) {
+            let mut n = run.len();
+            while n >= 0x80 {
+                blob.push(n as u8 | 0x80);
+                n >>= 7;
+            }
+            blob.push(n as u8);
+        }
+        blob
+    }
+
+    proptest! {
+        #[test]
+        fn sets_come_back_from_runs_and_roaring(bits in runs()) {
+            let want = packed(&bits);
+            let mut out = vec![0xaa; want.len()];
+            decode_rle(&rle(&bits), bits.len() as u64, &mut out).unwrap();
+            prop_assert_eq!(&out, &want);
+            let set: RoaringBitmap = (0..).zip(&bits).filter(|(_, bit)| **bit).map(|(i, _)| i).collect();
+            let mut blob = Vec::new();
+            set.serialize_into(&mut blob).unwrap();
+            out.fill(0xaa);
+            decode_roaring(&blob, bits.len() as u64, &mut out).unwrap();
+            prop_assert_eq!(&out, &want);
+            // One bit fewer doesn't fit, unless it was no set bit of a roaring set.
+            prop_assert!(decode_rle(&rle(&bits), bits.len() as u64 - 1, &mut out).is_err());
+            prop_assert_eq!(decode_roaring(&blob, bits.len() as u64 - 1, &mut out).is_err(), bits[bits.len() - 1]);
+        }
+
+        #[test] // any part of a set, begun and ended inside bytes
+        fn parts_of_a_set(bits in runs(), ends in any::<(prop::sample::Index, prop::sample::Index)>()) {
+            let ends = [ends.0.index(bits.len() + 1), ends.1.index(bits.len() + 1)];
+            let (start, end) = (ends[0].min(ends[1]), ends[0].max(ends[1]));
+            let span = start as u64..end as u64;
+            let set = packed(&bits);
+            let want: Vec<u64> = (span.clone()).filter(|i| bits[*i as usize]).collect();
+            let mut got = Vec::new();
+            for_each_set(&set, &span, |i| got.push(i));
+            prop_assert_eq!(&got, &want);
+            prop_assert_eq!(any_set(&set, &span), !want.is_empty());
+            let masks = Masks { sets: vec![(MaskKind::NegInf, &set)] };
+            let mut values = vec![1.5_f32; end - start];
+            let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+            let mut restored = bytes.clone();
+            masks.restore(DType::Float32, &span, &mut restored);
+            for i in want {
+                values[(i - span.start) as usize] = f32::NEG_INFINITY;
+            }
+            prop_assert_eq!(restored, values.iter().flat_map(|v| v.to_ne_bytes()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn malformed_runs() {
+        let mut out = [0; 1];
+        for blob in [&[2, 8][..], &[0, 0, 8], &[0, 3], &[0, 9], &[1, 0x80], &[], &[0, 4, 4, 1]] {
+            assert!(decode_rle(blob, 8, &mut out).is_err(), "{blob:?}");
+        }
+        let endless = [[0].as_slice(), &[0xff; 12]].concat();
+        assert!(decode_rle(&endless, 8, &mut out).is_err());
+        assert!(decode_rle(&[1, 3, 5], 8, &mut out).is_ok() && out == [0b1110_0000]);
+        assert!(decode_rle(&[], 0, &mut []).is_ok());
+    }
 }
