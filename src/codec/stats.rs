@@ -16,7 +16,8 @@ pub struct DecodeStats {
     pub full_decodes: u64,
     /// Codec blocks (szip RSIs, blosc2 blocks) decoded.
     pub blocks_decoded: u64,
-    /// Range decodes that met a wrong szip offset and fell back to sequential decoding.
+    /// Objects whose stored szip offsets are wrong, noticed at their first range decode: offsets found by walking
+    /// the stream stand in for them.
     pub fallbacks: u64,
     /// Time spent in decoding, without the sink. Pieces of less than 4 KiB that need no decompression aren't
     /// timed: reading the clock would cost more than they do.
