@@ -4,6 +4,9 @@
 //! [`super::layout`]), the stream returns to its caller after each batch, and DataFusion already gives every
 //! partition its own task. Another thread per scan would add a copy of the unit's size and a queue, and take
 //! the core away from the operators above.
+//!
+//! A batch owns its cells: slices of a unit would count as the whole unit wherever DataFusion sums up memory.
+//! Labels are made a batch at a time; those that are constant over a batch are made once for many.
 
 use super::layout::{Layout, Unit};
 use super::metrics::ScanMetrics;
@@ -11,12 +14,14 @@ use super::scan::ColumnSource;
 use super::{external, types};
 use crate::dataset::GridTable;
 use crate::dataset::read::Reader;
-use crate::tensor::{DimSelection, Selection};
-use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use crate::tensor::Selection;
+use datafusion::arrow::array::{
+    Array, ArrayRef, BooleanArray, MutableArrayData, RecordBatch, RecordBatchOptions, UInt64Array, make_array,
+};
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::{filter_record_batch, take};
+use datafusion::arrow::compute::{filter, take};
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::{Result, ScalarValue, internal_err};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,21 +40,32 @@ pub(crate) struct Rows {
     pub reader: Reader,
     pub metrics: ScanMetrics,
     pub labels: LabelCache,
-    /// The unit at hand and how many of its rows are out.
-    pub current: Option<(RecordBatch, usize)>,
+    pub current: Option<Current>,
+}
+
+/// The unit at hand.
+pub(crate) struct Current {
+    /// Kept positions along each dim.
+    dims: Vec<Vec<u64>>,
+    /// Of the rows, which cell of the product of `dims` each is; `None` if they are the first cells.
+    cells: Option<Vec<usize>>,
+    /// The projected variables: a value for each row, or for more of the unit's cells.
+    variables: Vec<ArrayRef>,
+    rows: usize,
+    done: usize,
 }
 
 impl Rows {
     /// The next batch; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            if let Some((unit, done)) = &mut self.current {
-                let left = unit.num_rows() - *done;
+            if let Some(unit) = &mut self.current {
+                let left = unit.rows - unit.done;
                 if left > 0 {
                     let rows = if self.columns.is_empty() { left } else { left.min(self.batch_size) };
-                    let batch = unit.slice(*done, rows);
-                    *done += rows;
-                    return Ok(Some(batch));
+                    let range = unit.done..unit.done + rows;
+                    unit.done += rows;
+                    return self.batch(range).map(Some);
                 }
                 self.current = None;
             }
@@ -58,14 +74,24 @@ impl Rows {
             }
             let unit = self.layout.unit(self.units.start);
             self.units.start += 1;
-            let batch = self.read(&unit)?;
-            self.remaining -= batch.num_rows() as u64;
-            self.current = Some((batch, 0));
+            let unit = self.open(&unit)?;
+            self.remaining -= unit.rows as u64;
+            self.current = Some(unit);
         }
     }
 
-    /// All rows of `unit`, or the first that are still wanted.
+    /// All rows of `unit`, or as many as are still wanted.
     pub(crate) fn read(&mut self, unit: &Unit) -> Result<RecordBatch> {
+        let unit = self.open(unit)?;
+        let rows = unit.rows;
+        self.current = Some(unit);
+        let batch = self.batch(0..rows);
+        self.current = None;
+        batch
+    }
+
+    /// Reads the variables of `unit`, or as much of them as is still wanted.
+    fn open(&mut self, unit: &Unit) -> Result<Current> {
         let start = Instant::now();
         let mut selection = self.layout.selection(unit);
         let mut rows = selection.len();
@@ -73,32 +99,26 @@ impl Rows {
             selection = selection.take_first(self.remaining);
             rows = self.remaining;
         }
-        let batch = if self.columns.is_empty() {
-            let options = RecordBatchOptions::new().with_row_count(Some(rows as usize));
-            RecordBatch::try_new_with_options(Arc::clone(&self.schema), Vec::new(), &options)?
-        } else if rows == 0 {
-            RecordBatch::new_empty(Arc::clone(&self.schema))
-        } else {
-            self.read_columns(&selection)?.slice(0, rows as usize)
-        };
+        let mut variables = Vec::new();
+        let kept = (!selection.masks.is_empty() && !self.columns.is_empty()).then(|| kept(&selection));
+        for column in Arc::clone(&self.columns).iter() {
+            if let (ColumnSource::Variable(index), true) = (*column, rows > 0) {
+                let cells = self.cells(index, &selection)?;
+                variables.push(match &kept {
+                    Some(kept) => filter(&cells, kept)?,
+                    None => cells,
+                });
+            }
+        }
         self.metrics.cells_reduced.add(rows as usize);
         self.metrics.take(self.reader.stats_mut(), start.elapsed());
-        Ok(batch)
-    }
-
-    fn read_columns(&mut self, selection: &Selection) -> Result<RecordBatch> {
-        let mut columns = Vec::with_capacity(self.columns.len());
-        for column in Arc::clone(&self.columns).iter() {
-            columns.push(match *column {
-                ColumnSource::Dim(dim) => self.labels.column(&self.grid, dim, selection)?,
-                ColumnSource::Variable(index) => self.cells(index, selection)?,
-            });
-        }
-        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        if selection.masks.is_empty() {
-            return Ok(batch);
-        }
-        Ok(filter_record_batch(&batch, &kept(selection))?)
+        Ok(Current {
+            dims: selection.dims.iter().map(|dim| dim.iter().collect()).collect(),
+            cells: kept.map(|kept| kept.values().set_indices().collect()),
+            variables,
+            rows: rows as usize,
+            done: 0,
+        })
     }
 
     fn cells(&mut self, index: usize, selection: &Selection) -> Result<ArrayRef> {
@@ -107,6 +127,42 @@ impl Rows {
         let valid = cells.valid.map(BooleanBuffer::from);
         types::column(cells.values, valid, self.reader.options().nan_as_missing)
     }
+
+    /// Rows `range` of the unit at hand.
+    fn batch(&mut self, range: Range<usize>) -> Result<RecordBatch> {
+        let start = Instant::now();
+        let mut columns = Vec::with_capacity(self.columns.len());
+        if let Some(unit) = &self.current {
+            let mut variables = unit.variables.iter();
+            for column in self.columns.iter() {
+                columns.push(match (*column, variables.as_slice()) {
+                    (ColumnSource::Dim(dim), _) => {
+                        self.labels.column(&self.grid.dims[dim].coord, dim, unit, range.clone())?
+                    }
+                    (ColumnSource::Variable(_), []) => return internal_err!("a unit lacks a variable"),
+                    (ColumnSource::Variable(_), [cells, ..]) => {
+                        variables.next();
+                        part(cells, range.clone())?
+                    }
+                });
+            }
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(range.len()));
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
+        self.metrics.time_reduce.add_duration(start.elapsed());
+        Ok(batch)
+    }
+}
+
+/// Rows `range` of `cells`, as an array of their own unless that is all of them.
+fn part(cells: &ArrayRef, range: Range<usize>) -> Result<ArrayRef> {
+    if range == (0..cells.len()) {
+        return Ok(Arc::clone(cells));
+    }
+    let data = cells.to_data();
+    let mut copy = MutableArrayData::new(vec![&data], false, range.len());
+    copy.try_extend(0, range.start, range.end)?;
+    Ok(make_array(copy.freeze()))
 }
 
 /// Which cells of the product of `selection`'s dims its masks keep, C order.
@@ -132,72 +188,89 @@ pub(crate) fn kept(selection: &Selection) -> BooleanArray {
     BooleanArray::new(keep, None)
 }
 
-/// Columns of labels. Those of the inner dims are the same from unit to unit and are shared.
+/// Columns of one label, shared by the batches that have the same.
 #[derive(Default)]
 pub(crate) struct LabelCache {
-    last: Vec<Option<CachedLabels>>,
-}
-
-struct CachedLabels {
-    kept: DimSelection,
-    inner: u64,
-    cells: u64,
-    labels: ArrayRef,
+    /// For each dim: the position, and a column of its label.
+    last: Vec<Option<(u64, ArrayRef)>>,
 }
 
 impl LabelCache {
-    /// The labels of `dim` for each cell of the product of `selection`'s dims, C order.
-    fn column(&mut self, grid: &GridTable, dim: usize, selection: &Selection) -> Result<ArrayRef> {
-        let kept = &selection.dims[dim];
-        let inner: u64 = selection.dims[dim + 1..].iter().map(DimSelection::len).product();
-        let cells: u64 = selection.dims.iter().map(DimSelection::len).product();
+    /// The labels of `dim` for rows `range` of `unit`.
+    fn column(
+        &mut self,
+        coord: &ArrayRef,
+        dim: usize,
+        unit: &Current,
+        range: Range<usize>,
+    ) -> Result<ArrayRef> {
+        let [position] = unit.dims[dim].as_slice() else {
+            let inner = unit.dims[dim + 1..].iter().map(Vec::len).product();
+            let positions = match &unit.cells {
+                None => positions(&unit.dims[dim], inner, range),
+                Some(cells) => {
+                    let kept = &unit.dims[dim];
+                    cells[range].iter().map(|cell| kept[cell / inner % kept.len()]).collect()
+                }
+            };
+            return Ok(take(coord, &UInt64Array::from(positions), None)?);
+        };
         if self.last.len() <= dim {
-            self.last.resize_with(dim + 1, || None);
+            self.last.resize(dim + 1, None);
         }
-        if let Some(last) = &self.last[dim]
-            && (last.inner, last.cells) == (inner, cells)
-            && last.kept == *kept
+        if let Some((last, labels)) = &self.last[dim]
+            && last == position
+            && labels.len() == range.len()
         {
-            return Ok(Arc::clone(&last.labels));
+            return Ok(Arc::clone(labels));
         }
-        let labels = repeat(&grid.dims[dim].coord, kept, inner as usize, cells as usize)?;
-        self.last[dim] = Some(CachedLabels { kept: kept.clone(), inner, cells, labels: Arc::clone(&labels) });
+        let labels = ScalarValue::try_from_array(coord, *position as usize)?.to_array_of_size(range.len())?;
+        self.last[dim] = Some((*position, Arc::clone(&labels)));
         Ok(labels)
     }
 }
 
-/// The kept labels, each `inner` times, over and over until there are `cells`.
-fn repeat(coord: &ArrayRef, kept: &DimSelection, inner: usize, cells: usize) -> Result<ArrayRef> {
-    if let (1, Some(position)) = (kept.len(), kept.get(0)) {
-        return ScalarValue::try_from_array(coord, position as usize)?.to_array_of_size(cells);
+/// The position of cells `range`, where each of `kept` stands for `inner` cells and they repeat over and over.
+fn positions(kept: &[u64], inner: usize, range: Range<usize>) -> Vec<u64> {
+    let mut positions = Vec::with_capacity(range.len());
+    let mut cell = range.start;
+    while cell < range.end {
+        let at = cell / inner % kept.len();
+        if inner == 1 {
+            let count = (kept.len() - at).min(range.end - cell);
+            positions.extend_from_slice(&kept[at..at + count]);
+            cell += count;
+        } else {
+            let count = (inner - cell % inner).min(range.end - cell);
+            positions.resize(positions.len() + count, kept[at]);
+            cell += count;
+        }
     }
-    let mut positions = Vec::with_capacity(cells);
-    for position in kept.iter() {
-        positions.resize(positions.len() + inner, position);
-    }
-    let period = positions.len();
-    while positions.len() < cells && period > 0 {
-        let more = period.min(cells - positions.len());
-        positions.extend_from_within(..more);
-    }
-    Ok(take(coord, &UInt64Array::from(positions), None)?)
+    positions
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::DimMask;
+    use crate::tensor::{DimMask, DimSelection};
     use datafusion::arrow::array::{AsArray, Int64Array};
     use datafusion::arrow::datatypes::Int64Type;
 
     #[test]
-    fn labels_repeat_in_c_order() -> Result<()> {
-        let coord: ArrayRef = Arc::new(Int64Array::from(vec![10, 20, 30]));
-        let two = DimSelection::from_indices(vec![0, 2]);
-        let labels = repeat(&coord, &two, 2, 8)?;
-        assert_eq!(labels.as_primitive::<Int64Type>().values(), &[10, 10, 30, 30, 10, 10, 30, 30]);
-        let one = DimSelection::from_indices(vec![1]);
-        assert_eq!(repeat(&coord, &one, 4, 3)?.as_primitive::<Int64Type>().values(), &[20, 20, 20]);
+    fn positions_repeat_in_c_order() {
+        assert_eq!(positions(&[4, 7], 2, 0..8), [4, 4, 7, 7, 4, 4, 7, 7]);
+        assert_eq!(positions(&[4, 7], 2, 3..6), [7, 4, 4]);
+        assert_eq!(positions(&[1, 2, 5], 1, 2..7), [5, 1, 2, 5, 1]);
+        assert_eq!(positions(&[1, 2], 3, 1..2), [1]);
+    }
+
+    #[test]
+    fn a_part_owns_its_cells() -> Result<()> {
+        let cells: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(3), Some(4)]));
+        let some = part(&cells, 1..3)?;
+        assert_eq!(some.as_primitive::<Int64Type>(), &Int64Array::from(vec![None, Some(3)]));
+        assert_eq!(some.offset(), 0);
+        assert!(Arc::ptr_eq(&part(&cells, 0..4)?, &cells));
         Ok(())
     }
 

@@ -216,17 +216,17 @@ impl TensorScanExec {
         self.variables().fold((0, 0), |(some, all), v| (some + touched(v), all + v.chunks.len() as u64))
     }
 
-    /// Bytes that one partition holds at a time: a unit's columns, and the chunk that is being decoded.
+    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded, a batch.
     fn memory(&self) -> usize {
         let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
-        let labels = (self.projection.len() - self.variables().count()) as u64 * 8;
-        let row = labels + self.variables().map(cell).sum::<u64>();
+        let row = self.variables().map(cell).sum::<u64>();
+        let batch = (self.projection.len() * 8 * self.batch_size) as u64;
         let cells =
             |v: &Variable| v.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
         let whole = |v: &&Variable| !v.seeks(self.layout.largest(), self.options.range_threshold);
         let chunk =
             self.variables().filter(whole).map(|v| cells(v).saturating_mul(cell(v))).max().unwrap_or(0);
-        let bytes = self.layout.largest().saturating_mul(row).saturating_add(chunk);
+        let bytes = self.layout.largest().saturating_mul(row).saturating_add(chunk).saturating_add(batch);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 
