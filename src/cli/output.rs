@@ -85,7 +85,7 @@ impl Printer {
             return Ok(());
         }
         let more = if more { "first " } else { "" };
-        writeln!(out, "{more}{rows} row(s) in {:.3} seconds\n", started.elapsed().as_secs_f64())
+        writeln!(out, "{more}{rows} row(s) in {:.4} seconds\n", started.elapsed().as_secs_f64())
     }
 }
 
