@@ -96,28 +96,23 @@ fn data(part: &Part, dice: &mut Dice) -> Vec<f32> {
     (0..cells).map(|_| if nan && dice.roll(6) == 0 { f32::NAN } else { value(dice) }).collect()
 }
 
-/// Feeds the ranges of `reducer` in blocks of random length, by element or end to end; `valid` is by element.
+/// Feeds the runs of `part` in blocks of random length; `valid` has an entry for each element of the chunk.
 fn feed_all(
-    reducer: &mut ChunkReducer,
+    part: &Part,
+    map: &GroupMap,
     data: &[f32],
     valid: Option<&[bool]>,
-    compact: bool,
     dice: &mut Dice,
     states: &mut Accumulators,
 ) {
-    let mut fed = 0;
-    for range in reducer.ranges().to_vec() {
-        let end = (range.start + range.count) as usize;
-        let mut at = range.start as usize;
+    let mut reducer = ChunkReducer::new(part, map);
+    for run in part.runs() {
+        let end = (run.start + run.count) as usize;
+        let mut at = run.start as usize;
         while at < end {
             let stop = end.min(at + dice.roll(200) as usize + 1);
-            let (block, valid) = (Block::Float32(&data[at..stop]), valid.map(|valid| &valid[at..stop]));
-            if compact {
-                reducer.feed_compact(fed, block, valid, states).unwrap();
-            } else {
-                reducer.feed(at as u64, block, valid, states).unwrap();
-            }
-            fed += (stop - at) as u64;
+            let valid = valid.map(|valid| &valid[at..stop]);
+            reducer.feed(at as u64, Block::Float32(&data[at..stop]), valid, states).unwrap();
             at = stop;
         }
     }
@@ -133,11 +128,7 @@ proptest! {
         let mut states = Accumulators::try_new(DType::Float32, map.groups(), ALL, NanPolicy::Null).unwrap();
         let mut model: Model = vec![Vec::new(); map.groups()];
         let (mut rows, mut want_rows) = (vec![0; map.groups()], vec![0; map.groups()]);
-        let (mut kept_rows, mut want_kept) = (rows.clone(), rows.clone());
-        for mut part in grid.parts(&selection) {
-            if dice.roll(4) == 0 {
-                part = part.take(dice.roll(10)..10 + dice.roll(100));
-            }
+        for part in grid.parts(&selection) {
             let data = data(&part, &mut dice);
             let valid: Vec<bool> = data.iter().map(|_| dice.roll(4) > 0).collect();
             let valid = (dice.roll(2) == 0).then_some(&valid[..]);
@@ -146,27 +137,14 @@ proptest! {
                     let group = map.group_at(&position(&part, flat));
                     want_rows[group] += 1;
                     if valid.is_none_or(|valid| valid[flat as usize]) {
-                        want_kept[group] += 1;
                         model[group].push(Num::Float(data[flat as usize].into()));
                     }
                 }
             }
-            let mut reducer = ChunkReducer::new(&part, &map);
-            let exact = part.masks.is_empty() || part.window.is_some();
-            let surplus = reducer.elements() - part.len();
-            prop_assert!(surplus == 0 || !exact);
-            reducer.count_rows(&mut rows).unwrap();
-            let elements = reducer.ranges().iter().flat_map(|range| range.start..range.start + range.count);
-            let keep: Vec<bool> =
-                elements.map(|flat| valid.is_none_or(|valid| valid[flat as usize])).collect();
-            let half = keep.len() / 2;
-            reducer.count_kept(half as u64, &keep[half..], &mut kept_rows).unwrap();
-            reducer.count_kept(0, &keep[..half], &mut kept_rows).unwrap();
-            let compact = dice.roll(2) == 0;
-            feed_all(&mut reducer, &data, valid, compact, &mut dice, &mut states);
+            ChunkReducer::new(&part, &map).count_rows(&mut rows).unwrap();
+            feed_all(&part, &map, &data, valid, &mut dice, &mut states);
         }
         prop_assert_eq!(rows, want_rows);
-        prop_assert_eq!(kept_rows, want_kept);
         check(&mut states, &model, NanPolicy::Null, ALL)?;
     }
 
@@ -184,13 +162,12 @@ proptest! {
             let mut inside = Accumulators::try_new(DType::Float32, local.map.groups(), ALL, NanPolicy::Null).unwrap();
             let data = data(&part, &mut dice);
             for piece in part.split(3) {
-                let mut reducer = ChunkReducer::new(&piece, &local.map);
-                feed_all(&mut reducer, &data, None, false, &mut dice, &mut inside);
+                feed_all(&piece, &local.map, &data, None, &mut dice, &mut inside);
                 let mut inside_rows = vec![0; local.map.groups()];
-                reducer.count_rows(&mut inside_rows).unwrap();
+                ChunkReducer::new(&piece, &local.map).count_rows(&mut inside_rows).unwrap();
                 inside_rows.iter().enumerate().for_each(|(group, n)| rows[local.global(&map, group)] += n);
             }
-            feed_all(&mut ChunkReducer::new(&part, &map), &data, None, false, &mut dice, &mut direct);
+            feed_all(&part, &map, &data, None, &mut dice, &mut direct);
             states.merge(&mut inside, |group| local.global(&map, group)).unwrap();
             for group in 0..local.map.groups() {
                 let codes: Vec<u32> = (0..map.factors().len()).map(|f| local.global_code(group, f)).collect();
@@ -222,7 +199,6 @@ fn blocks_and_counts_that_do_not_fit_are_refused() {
     assert!(reducer.feed(15, block, None, &mut states).is_err());
     assert!(reducer.feed(u64::MAX, block, None, &mut states).is_err());
     assert!(reducer.feed(0, block, Some(&[true]), &mut states).is_err());
-    assert!(reducer.feed_compact(15, block, None, &mut states).is_err());
     assert!(reducer.count_rows(&mut [0, 0]).is_err());
     let mut two = Accumulators::try_new(DType::Float32, 2, ALL, NanPolicy::Null).unwrap();
     assert!(reducer.feed(0, block, None, &mut two).is_err());

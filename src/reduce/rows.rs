@@ -1,6 +1,5 @@
 //! Counting selected cells by group, without their values.
 
-use super::kernels::{Stretch, Target};
 use super::{Factor, GroupMap};
 use crate::tensor::{DimMask, Part, step};
 use std::collections::BTreeMap;
@@ -13,11 +12,11 @@ struct Knot<'a> {
     masks: Vec<&'a DimMask>,
 }
 
-/// Adds the number of selected cells of `part` (which has no window) to each group of `map`.
+/// Adds the number of selected cells of `part` to each group of `map`.
 ///
 /// Arithmetic where it can be: dims are walked together only where factors and masks tie them to each other;
 /// a group's cells are the product over such knots, and over the dims that are in none.
-pub(super) fn product(part: &Part, map: &GroupMap, rows: &mut [u64]) {
+pub(super) fn add(part: &Part, map: &GroupMap, rows: &mut [u64]) {
     let knots = knots(part, map);
     let free = (0..part.shape.len()).filter(|dim| knots.iter().all(|knot| !knot.dims.contains(dim)));
     let others: u64 = free.map(|dim| part.within[dim].len()).product();
@@ -84,27 +83,5 @@ impl Knot<'_> {
         }
         *tally.entry(run.0).or_insert(0) += run.1;
         tally.into_iter().filter(|&(_, cells)| cells > 0).collect()
-    }
-}
-
-/// Adds the cells of `stretches`, those that `keep` keeps, to their groups.
-pub(super) fn tally(stretches: &[Stretch], codes: &[u32], keep: Option<&[bool]>, rows: &mut [u64]) {
-    for &Stretch { start, len, to } in stretches {
-        let kept = |i: usize| keep.is_none_or(|keep| keep[start + i]);
-        match to {
-            Target::Run(group) => {
-                let cells =
-                    keep.map_or(len, |keep| keep[start..start + len].iter().filter(|&&kept| kept).count());
-                rows[group] += cells as u64;
-            }
-            Target::Each(first) => {
-                let rows = rows[first..first + len].iter_mut().enumerate();
-                rows.for_each(|(i, rows)| *rows += u64::from(kept(i)));
-            }
-            Target::Codes { base, at } => {
-                let codes = codes[at..at + len].iter().enumerate();
-                codes.for_each(|(i, &code)| rows[base + code as usize] += u64::from(kept(i)));
-            }
-        }
     }
 }

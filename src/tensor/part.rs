@@ -1,7 +1,6 @@
 //! What a selection takes of one chunk.
 
 use super::{DimMask, DimSelection, Runs, count};
-use std::ops::Range;
 
 /// What a selection takes of one chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,18 +16,12 @@ pub struct Part {
     /// Masks (over grid positions) that drop some of these cells; those that drop none, or that restrict a
     /// single dim inside this chunk, are folded away.
     pub masks: Vec<DimMask>,
-    /// Only the kept cells of these numbers, counted in C order of the chunk after the masks.
-    pub window: Option<Range<u64>>,
 }
 
 impl Part {
     /// Number of kept cells.
     pub fn len(&self) -> u64 {
-        let kept = count::kept(&self.origin, &self.within, &self.masks);
-        match &self.window {
-            Some(window) => window.end.min(kept).saturating_sub(window.start),
-            None => kept,
-        }
+        count::kept(&self.origin, &self.within, &self.masks)
     }
 
     /// Whether no cell is kept.
@@ -36,38 +29,16 @@ impl Part {
         self.len() == 0
     }
 
-    /// Whether every cell of the chunk is kept.
-    pub fn is_whole(&self) -> bool {
-        self.len() == self.shape.iter().product::<u64>()
-    }
-
     /// Kept cells as runs of the chunk's flat elements (C order): ascending, touching runs merged.
     pub fn runs(&self) -> Runs<'_> {
         Runs::new(self)
-    }
-
-    /// The kept cells of numbers `cells` (counted in C order of the chunk).
-    pub fn take(&self, cells: Range<u64>) -> Part {
-        let (first, end) = match &self.window {
-            Some(window) => (window.start, window.end),
-            None => (0, u64::MAX),
-        };
-        let start = first.saturating_add(cells.start).min(end);
-        let stop = first.saturating_add(cells.end).min(end).max(start);
-        Part { window: Some(start..stop), ..self.clone() }
     }
 
     /// Splits it along the outer dims into at most about `n` parts of the same chunk, of similar size, for
     /// parallel work inside one chunk. Disjoint, in C order, none empty; together they are this part.
     pub fn split(&self, n: usize) -> Vec<Part> {
         let mut parts = Vec::new();
-        if self.window.is_some() {
-            let (len, n) = (self.len(), (n as u64).max(1));
-            let step = len.div_ceil(n).max(1);
-            parts.extend((0..len).step_by(step as usize).map(|from| self.take(from..len.min(from + step))));
-        } else {
-            self.split_dim(0, n as u64, &mut parts);
-        }
+        self.split_dim(0, n as u64, &mut parts);
         parts.retain(|part| !part.is_empty());
         parts
     }

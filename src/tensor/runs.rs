@@ -23,8 +23,6 @@ pub struct Runs<'a> {
     next_piece: usize,
     /// Flat element of the current row's start.
     row_start: u64,
-    skip: u64,
-    take: u64,
     held: Option<ElementRange>,
 }
 
@@ -35,10 +33,6 @@ impl<'a> Runs<'a> {
         let row_dim = masked.max(cut);
         let inner = row_dim.map_or(0, |dim| dim + 1);
         let outer = row_dim.unwrap_or(0);
-        let (skip, take) = match &part.window {
-            Some(window) => (window.start, window.end.saturating_sub(window.start)),
-            None => (0, u64::MAX),
-        };
         let pieces = match row_dim {
             Some(dim) => part.within[dim].runs(),
             None => std::iter::once(0..1).collect(),
@@ -52,8 +46,6 @@ impl<'a> Runs<'a> {
             pieces,
             next_piece: 0,
             row_start: 0,
-            skip,
-            take,
             held: None,
         };
         if runs.unit == 0 || runs.pieces.is_empty() {
@@ -88,7 +80,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    /// The next piece as a flat run, not merged with its neighbours and not cut to the window.
+    /// The next piece as a flat run, not merged with its neighbours.
     fn piece(&mut self) -> Option<ElementRange> {
         while self.rows_left > 0 {
             if let Some(piece) = self.pieces.get(self.next_piece) {
@@ -103,22 +95,6 @@ impl<'a> Runs<'a> {
         }
         None
     }
-
-    /// The next piece, cut to the window.
-    fn windowed(&mut self) -> Option<ElementRange> {
-        while self.take > 0 {
-            let mut run = self.piece()?;
-            let skipped = self.skip.min(run.count);
-            self.skip -= skipped;
-            run.start += skipped;
-            run.count = (run.count - skipped).min(self.take);
-            self.take -= run.count;
-            if run.count > 0 {
-                return Some(run);
-            }
-        }
-        None
-    }
 }
 
 impl Iterator for Runs<'_> {
@@ -127,9 +103,9 @@ impl Iterator for Runs<'_> {
     fn next(&mut self) -> Option<ElementRange> {
         let mut run = match self.held.take() {
             Some(run) => run,
-            None => self.windowed()?,
+            None => self.piece()?,
         };
-        while let Some(next) = self.windowed() {
+        while let Some(next) = self.piece() {
             if run.start + run.count != next.start {
                 self.held = Some(next);
                 break;

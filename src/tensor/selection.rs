@@ -197,19 +197,6 @@ impl DimMask {
             self.dims.iter().zip(&self.extents).fold(0, |flat, (&dim, extent)| flat * extent + position[dim]);
         self.keep[flat as usize]
     }
-
-    /// Clears the entries of `keep` that this mask drops; entry `i` is the cell at `position`, moved by `i` along
-    /// `last`, the grid's last dim.
-    pub(crate) fn apply(&self, position: &[u64], last: usize, keep: &mut [bool]) {
-        let flat =
-            self.dims.iter().zip(&self.extents).fold(0, |flat, (&dim, extent)| flat * extent + position[dim]);
-        if self.dims.last() == Some(&last) {
-            let row = &self.keep[flat as usize..flat as usize + keep.len()];
-            keep.iter_mut().zip(row).for_each(|(keep, mask)| *keep &= mask);
-        } else if !self.keep[flat as usize] {
-            keep.fill(false);
-        }
-    }
 }
 
 /// Extents of `dims` in `shape`, checked to be strictly ascending and to multiply to `cells`.
