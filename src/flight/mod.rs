@@ -7,6 +7,7 @@
 //! Each request gets a session of its own over the shared catalog, and statements only read. Queries run on
 //! threads of their own, so that decoding never holds up the network; a client that goes away stops its query.
 
+mod parameters;
 mod query;
 mod serve;
 mod service;

@@ -1,6 +1,8 @@
 //! Running statements for remote clients: read-only, each in a session of its own, on threads of their own.
 
+use super::parameters;
 use super::status::status_of;
+use super::ticket::QueryTicket;
 use super::wire::wire_schema;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -75,18 +77,18 @@ impl Queries {
     }
 
     /// The logical plan of one read-only statement over the tables of the catalog.
-    pub(super) async fn logical_plan(&self, sql: &str) -> Result<LogicalPlan, Status> {
-        let (session, sql) = (self.session(), sql.to_string());
-        self.threads.run(async move { logical_plan(&session.state(), &sql).await }).await
+    pub(super) async fn logical_plan(&self, ticket: &QueryTicket) -> Result<LogicalPlan, Status> {
+        let (session, ticket) = (self.session(), ticket.clone());
+        self.threads.run(async move { logical_plan(&session.state(), &ticket).await }).await
     }
 
     /// Plans one statement.
-    pub(super) async fn plan(&self, sql: &str) -> Result<Planned, Status> {
-        let (session, sql) = (self.session(), sql.to_string());
+    pub(super) async fn plan(&self, ticket: &QueryTicket) -> Result<Planned, Status> {
+        let (session, ticket) = (self.session(), ticket.clone());
         self.threads
             .run(async move {
                 let state = session.state();
-                let logical = logical_plan(&state, &sql).await?;
+                let logical = logical_plan(&state, &ticket).await?;
                 let plan = state.create_physical_plan(&logical).await.map_err(|e| status_of(&e))?;
                 Ok(Planned { session, plan })
             })
@@ -94,8 +96,8 @@ impl Queries {
     }
 
     /// Plans one statement and starts it. Dropping the stream stops the query.
-    pub(super) async fn execute(&self, sql: &str) -> Result<Results, Status> {
-        let planned = self.plan(sql).await?;
+    pub(super) async fn execute(&self, ticket: &QueryTicket) -> Result<Results, Status> {
+        let planned = self.plan(ticket).await?;
         let schema = planned.schema();
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let task = StopOnDrop(self.threads.handle.spawn(drive(planned, sender)));
@@ -147,10 +149,10 @@ impl Queries {
 }
 
 /// Parses and plans one statement, and refuses what isn't a plain read of the catalog's tables.
-async fn logical_plan(state: &SessionState, sql: &str) -> Result<LogicalPlan, Status> {
+async fn logical_plan(state: &SessionState, ticket: &QueryTicket) -> Result<LogicalPlan, Status> {
     let engine = |e: DataFusionError| status_of(&e);
     let dialect = state.config_options().sql_parser.dialect;
-    let statement = state.sql_to_statement(sql, &dialect).map_err(engine)?;
+    let statement = state.sql_to_statement(ticket.sql(), &dialect).map_err(engine)?;
     if !is_query(&statement) {
         return Err(Status::permission_denied(ONLY_READ));
     }
@@ -162,7 +164,12 @@ async fn logical_plan(state: &SessionState, sql: &str) -> Result<LogicalPlan, St
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     // Some queries write, too: SELECT ... INTO.
     read_only.verify_plan(&plan).map_err(|_| Status::permission_denied(ONLY_READ))?;
-    Ok(plan)
+    match ticket.parameters() {
+        Some(row) => {
+            parameters::decode(row).and_then(|values| plan.with_param_values(values)).map_err(engine)
+        }
+        None => Ok(plan),
+    }
 }
 
 /// Whether a statement asks and doesn't tell.

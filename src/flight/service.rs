@@ -47,17 +47,20 @@ impl FlightServer {
         Ok(Self { queries, sql })
     }
 
-    /// The statement that a descriptor asks for, or `None` if it is a Flight SQL command.
-    async fn statement(&self, descriptor: &FlightDescriptor) -> Result<Option<String>, Status> {
+    /// A ticket for what a descriptor asks for, or `None` if it is a Flight SQL command.
+    async fn statement(&self, descriptor: &FlightDescriptor) -> Result<Option<QueryTicket>, Status> {
         match descriptor.r#type() {
             DescriptorType::Cmd if is_flight_sql(&descriptor.cmd) => Ok(None),
             DescriptorType::Cmd => match std::str::from_utf8(&descriptor.cmd) {
-                Ok(sql) => Ok(Some(sql.to_string())),
+                Ok(sql) => Ok(Some(QueryTicket::new(sql))),
                 Err(_) => Err(Status::invalid_argument(
                     "the command is neither SQL text in UTF-8 nor a Flight SQL message",
                 )),
             },
-            DescriptorType::Path => self.statement_of_path(&descriptor.path).await.map(Some),
+            DescriptorType::Path => {
+                let sql = self.statement_of_path(&descriptor.path).await?;
+                Ok(Some(QueryTicket::new(sql)))
+            }
             DescriptorType::Unknown => {
                 Err(Status::invalid_argument("the descriptor has neither a command nor a path"))
             }
@@ -123,7 +126,7 @@ pub(super) async fn redeem(
 ) -> Answer<BoxStream<'static, Result<FlightData, Status>>> {
     let ticket = QueryTicket::decode(ticket).map_err(refuse)?;
     tracing::debug!(sql = ticket.sql(), "do_get");
-    let results = queries.execute(ticket.sql()).await?;
+    let results = queries.execute(&ticket).await?;
     Ok(Response::new(flight_data(results.schema, results.batches)))
 }
 
@@ -172,10 +175,9 @@ impl FlightService for FlightServer {
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
         match self.statement(request.get_ref()).await? {
             None => FlightService::get_flight_info(&self.sql, request).await,
-            Some(sql) => {
-                let schema = self.queries.plan(&sql).await?.schema();
-                let ticket = QueryTicket::new(sql).encode();
-                info(&schema, request.into_inner(), ticket).map(Response::new)
+            Some(ticket) => {
+                let schema = self.queries.plan(&ticket).await?.schema();
+                info(&schema, request.into_inner(), ticket.encode()).map(Response::new)
             }
         }
     }
@@ -186,7 +188,7 @@ impl FlightService for FlightServer {
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
         let schema = match self.statement(request.get_ref()).await? {
-            Some(sql) => self.queries.plan(&sql).await?.schema(),
+            Some(ticket) => self.queries.plan(&ticket).await?.schema(),
             None => {
                 let info = FlightService::get_flight_info(&self.sql, request).await?.into_inner();
                 return Ok(Response::new(SchemaResult { schema: info.schema }));

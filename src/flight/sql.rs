@@ -1,9 +1,12 @@
 //! Flight SQL, as far as a read-only server has it: statements, prepared statements and the catalog.
 
+use super::parameters;
 use super::query::Queries;
 use super::service::{Answer, FlightServer, info, redeem, refuse, schema_message};
+use super::status::status_of;
 use super::ticket::QueryTicket;
 use super::wire::{flight_data, wire_schema};
+use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::server::{FlightSqlService, PeekableFlightDataStream};
@@ -18,10 +21,10 @@ use arrow_flight::{
     Action, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, HandshakeResponse, IpcMessage,
     PutResult, Ticket,
 };
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::datasource::TableType;
-use futures::stream::{self, Stream, StreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use prost::Message;
 use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
@@ -42,23 +45,46 @@ impl SqlService {
         Self { queries }
     }
 
-    /// The schema of a statement's result. Parameters would have to be bound first, and can't be.
-    async fn schema(&self, sql: &str) -> Result<SchemaRef, Status> {
-        let parameters = self.queries.logical_plan(sql).await?.get_parameter_names();
-        let parameters = parameters.map_err(|e| super::status_of(&e))?;
-        if parameters.is_empty() {
-            Ok(self.queries.plan(sql).await?.schema())
-        } else {
-            Err(Status::unimplemented(
-                "statements with parameters are not supported: write the values into the SQL",
-            ))
-        }
-    }
-
-    async fn info(&self, sql: &str, descriptor: FlightDescriptor, ticket: Any) -> Answer<FlightInfo> {
-        let schema = self.schema(sql).await?;
+    async fn info(
+        &self,
+        statement: &QueryTicket,
+        descriptor: FlightDescriptor,
+        ticket: Any,
+    ) -> Answer<FlightInfo> {
+        let schema = self.queries.plan(statement).await?.schema();
         info(&schema, descriptor, ticket.encode_to_vec()).map(Response::new)
     }
+
+    /// The schemas of a statement's result and of its parameters. Without their values the result can't be planned to
+    /// the end, and its schema is what is known before.
+    async fn schemas(&self, statement: &QueryTicket) -> Result<(SchemaRef, Schema), Status> {
+        let logical = self.queries.logical_plan(statement).await?;
+        let wanted = parameters::schema(&logical).map_err(|e| status_of(&e))?;
+        if wanted.fields().is_empty() {
+            Ok((self.queries.plan(statement).await?.schema(), wanted))
+        } else {
+            Ok((wire_schema(logical.schema().as_arrow()), wanted))
+        }
+    }
+}
+
+/// The one row that a client binds to a statement.
+async fn bound_row(stream: PeekableFlightDataStream) -> Result<RecordBatch, Status> {
+    let stream = stream.map_err(|status| FlightError::Tonic(Box::new(status)));
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(stream);
+    let mut row = None;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(|e| Status::invalid_argument(e.to_string()))?;
+        if batch.num_rows() == 0 {
+            continue;
+        }
+        if batch.num_rows() > 1 || row.replace(batch).is_some() {
+            return Err(Status::unimplemented(
+                "parameters are one row of values: run the statement once for each",
+            ));
+        }
+    }
+    row.ok_or_else(|| Status::invalid_argument("there is no row of parameters"))
 }
 
 /// What `GetFlightInfo` says of a metadata command: the command is its own ticket.
@@ -122,9 +148,9 @@ impl FlightSqlService for SqlService {
         query: CommandStatementQuery,
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
-        let statement_handle = QueryTicket::new(query.query.as_str()).encode().into();
-        let ticket = TicketStatementQuery { statement_handle };
-        self.info(&query.query, request.into_inner(), ticket.as_any()).await
+        let statement = QueryTicket::new(query.query);
+        let ticket = TicketStatementQuery { statement_handle: statement.encode().into() };
+        self.info(&statement, request.into_inner(), ticket.as_any()).await
     }
 
     async fn do_get_statement(
@@ -140,11 +166,15 @@ impl FlightSqlService for SqlService {
         query: ActionCreatePreparedStatementRequest,
         _request: Request<Action>,
     ) -> Result<ActionCreatePreparedStatementResult, Status> {
-        let IpcMessage(dataset_schema) = schema_message(self.schema(&query.query).await?.as_ref())?;
+        let statement = QueryTicket::new(query.query);
+        let (results, parameters) = self.schemas(&statement).await?;
+        let IpcMessage(dataset_schema) = schema_message(&results)?;
+        let IpcMessage(parameter_schema) = schema_message(&parameters)?;
+        let prepared_statement_handle = statement.encode().into();
         Ok(ActionCreatePreparedStatementResult {
-            prepared_statement_handle: QueryTicket::new(query.query).encode().into(),
+            prepared_statement_handle,
             dataset_schema,
-            parameter_schema: Default::default(),
+            parameter_schema,
         })
     }
 
@@ -162,7 +192,7 @@ impl FlightSqlService for SqlService {
         request: Request<FlightDescriptor>,
     ) -> Answer<FlightInfo> {
         let statement = QueryTicket::decode(&query.prepared_statement_handle).map_err(refuse)?;
-        self.info(statement.sql(), request.into_inner(), query.as_any()).await
+        self.info(&statement, request.into_inner(), query.as_any()).await
     }
 
     async fn do_get_prepared_statement(
@@ -282,14 +312,17 @@ impl FlightSqlService for SqlService {
         Err(Status::unimplemented(READ_ONLY))
     }
 
+    /// Binds parameters: the handle that comes back holds them.
     async fn do_put_prepared_statement_query(
         &self,
-        _query: CommandPreparedStatementQuery,
-        _request: Request<PeekableFlightDataStream>,
+        query: CommandPreparedStatementQuery,
+        request: Request<PeekableFlightDataStream>,
     ) -> Result<DoPutPreparedStatementResult, Status> {
-        Err(Status::unimplemented(
-            "statements with parameters are not supported: write the values into the SQL",
-        ))
+        let statement = QueryTicket::decode(&query.prepared_statement_handle).map_err(refuse)?;
+        let row = bound_row(request.into_inner()).await?;
+        let row = parameters::encode(&row).map_err(|e| Status::invalid_argument(e.to_string()))?;
+        let handle = statement.with_parameters(row).encode().into();
+        Ok(DoPutPreparedStatementResult { prepared_statement_handle: Some(handle) })
     }
 
     async fn do_put_fallback(

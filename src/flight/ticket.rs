@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 /// The version that this server writes, and the only one that it reads.
 pub const VERSION: u64 = 1;
 
-/// What a ticket says: the statement to run. Any server over the same tables can redeem it, any number of times.
+/// What a ticket says: the statement to run, with the values of its parameters. Any server over the same tables can redeem it, any number of times.
 ///
-/// On the wire it is a CBOR map, `{"version": 1, "sql": "SELECT ..."}`; Flight SQL carries the same bytes as
-/// the handle of its `TicketStatementQuery` and of prepared statements.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// On the wire it is a CBOR map, `{"version": 1, "sql": "SELECT ..."}`, and `"parameters"` (an Arrow IPC stream of one
+/// row) where there are any; Flight SQL carries the same bytes as the handle of its `TicketStatementQuery` and of
+/// prepared statements.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueryTicket {
     version: u64,
     sql: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parameters: Option<ciborium::Value>,
 }
 
 /// Why bytes are no ticket of ours.
@@ -35,12 +38,23 @@ struct Versioned {
 impl QueryTicket {
     /// A ticket for `sql`.
     pub fn new(sql: impl Into<String>) -> Self {
-        Self { version: VERSION, sql: sql.into() }
+        Self { version: VERSION, sql: sql.into(), parameters: None }
+    }
+
+    /// The same with `row`, an Arrow IPC stream of one row, for `$1`, `$2`, ...
+    #[must_use]
+    pub fn with_parameters(self, row: Vec<u8>) -> Self {
+        Self { parameters: Some(ciborium::Value::Bytes(row)), ..self }
     }
 
     /// The statement.
     pub fn sql(&self) -> &str {
         &self.sql
+    }
+
+    /// The row of parameters, an Arrow IPC stream.
+    pub fn parameters(&self) -> Option<&[u8]> {
+        self.parameters.as_ref().and_then(|row| row.as_bytes()).map(Vec::as_slice)
     }
 
     /// As it travels.
@@ -62,7 +76,11 @@ impl QueryTicket {
         if version != VERSION {
             return Err(TicketError::Version(version));
         }
-        read(bytes)
+        let ticket: Self = read(bytes)?;
+        match &ticket.parameters {
+            None | Some(ciborium::Value::Bytes(_)) => Ok(ticket),
+            Some(_) => Err(TicketError::Malformed("its parameters are not bytes".into())),
+        }
     }
 }
 
@@ -109,8 +127,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tickets_survive_the_wire(sql in ".*") {
-            let ticket = QueryTicket::new(sql);
+        fn tickets_survive_the_wire(sql in ".*", row in proptest::option::of(any::<Vec<u8>>())) {
+            let plain = QueryTicket::new(sql);
+            let ticket = row.iter().cloned().fold(plain, QueryTicket::with_parameters);
+            prop_assert_eq!(ticket.parameters(), row.as_deref());
             prop_assert_eq!(QueryTicket::decode(&ticket.encode()), Ok(ticket));
         }
 

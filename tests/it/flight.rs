@@ -5,7 +5,9 @@ use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables};
 use arrow_flight::{FlightClient, FlightDescriptor, Ticket};
-use datafusion::arrow::array::{AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    AsArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
+};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, Schema};
 use datafusion::logical_expr::{Volatility, create_udf};
 use datafusion::physical_plan::ColumnarValue;
@@ -364,8 +366,35 @@ async fn flight_sql_runs_statements_plain_and_prepared() {
     statement.close().await.unwrap();
     let refused = client.execute_update("DROP TABLE forecast".into(), None).await.unwrap_err().to_string();
     assert!(refused.contains("read-only"), "{refused}");
-    let parameters = client.prepare("SELECT $1 + 1".into(), None).await.err().unwrap().to_string();
-    assert!(parameters.contains("parameters"), "{parameters}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_travel_in_the_handle() {
+    let server = Server::start().await;
+    let mut client = server.sql_client();
+    let sql =
+        "SELECT level, count(temperature) FROM forecast WHERE level = $1 AND latitude > $2 GROUP BY level";
+    let mut statement = client.prepare(sql.into(), None).await.unwrap();
+    let wanted: Vec<_> =
+        statement.parameter_schema().unwrap().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(wanted, ["$1", "$2"]);
+    let unbound = statement.execute().await.unwrap_err().to_string();
+    assert!(unbound.contains("$1"), "{unbound}");
+    let rows = |levels: Vec<i64>| {
+        let (levels, latitudes) =
+            (Int64Array::from(levels.clone()), Float64Array::from(vec![0.0; levels.len()]));
+        RecordBatch::try_from_iter([("0", Arc::new(levels) as _), ("1", Arc::new(latitudes) as _)]).unwrap()
+    };
+    for level in [500, 850] {
+        statement.set_parameters(rows(vec![level])).unwrap();
+        let ticket = statement.execute().await.unwrap().endpoint[0].ticket.clone().unwrap();
+        let batches: Vec<_> = client.do_get(ticket).await.unwrap().try_collect().await.unwrap();
+        assert_eq!(batches[0].column(0).as_primitive::<Int64Type>().values(), &[level]);
+        assert_eq!(batches[0].column(1).as_primitive::<Int64Type>().value(0), CELLS as i64 / 20);
+    }
+    statement.set_parameters(rows(vec![1, 2])).unwrap();
+    let two = statement.execute().await.unwrap_err().to_string();
+    assert!(two.contains("one row"), "{two}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
