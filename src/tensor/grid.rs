@@ -74,6 +74,24 @@ impl ChunkGrid {
         self.shape.iter().product()
     }
 
+    /// Grid position of the first cell, and elements per dim, of `chunk` (its position in the grid, C order).
+    ///
+    /// `None` if there is no such chunk.
+    pub fn chunk_extent(&self, chunk: u64) -> Option<(Vec<u64>, Vec<u64>)> {
+        if chunk >= self.chunks() {
+            return None;
+        }
+        let mut rest = chunk;
+        let mut origin = vec![0; self.shape.len()];
+        let mut extent = vec![0; self.shape.len()];
+        for dim in (0..self.shape.len()).rev() {
+            origin[dim] = rest % self.counts[dim] * self.chunk_shape[dim];
+            extent[dim] = self.chunk_shape[dim].min(self.shape[dim] - origin[dim]);
+            rest /= self.counts[dim];
+        }
+        Some((origin, extent))
+    }
+
     /// Splits `selection` into what each touched chunk contributes, in C order of chunks. One dim of 10 cells,
     /// chunks of 4, selection `3..9`:
     /// ```text
