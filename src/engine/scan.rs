@@ -8,7 +8,7 @@ use super::provider::TensorTable;
 use super::rows::{LabelCache, Rows};
 use crate::dataset::read::{ReadOptions, Reader};
 use crate::dataset::{GridTable, Variable};
-use crate::tensor::{ChunkGrid, Part, Selection};
+use crate::tensor::Selection;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -161,35 +161,9 @@ impl TensorScanExec {
         self.target_partitions
     }
 
-    /// Rows a batch.
-    pub fn batch_size(&self) -> usize {
-        self.batch_size
-    }
-
     /// Rows that it yields.
     pub fn rows(&self) -> u64 {
         self.selection.len().min(self.limit.map_or(u64::MAX, |limit| limit as u64))
-    }
-
-    /// What the selection takes of each touched chunk of `grid`, as at most `target_partitions` lists of similar
-    /// size that follow each other in C order of chunks.
-    pub fn partition_parts(&self, grid: &ChunkGrid) -> Vec<Vec<Part>> {
-        let parts = grid.parts(&self.selection);
-        let total: u64 = parts.iter().map(Part::len).sum();
-        let share = total.div_ceil(self.target_partitions as u64).max(1);
-        let mut lists: Vec<Vec<Part>> = Vec::new();
-        let mut before = 0;
-        for part in parts {
-            let list = (before / share) as usize;
-            before += part.len();
-            if lists.is_empty() || list >= lists.len() {
-                lists.push(Vec::new());
-            }
-            if let Some(last) = lists.last_mut() {
-                last.push(part);
-            }
-        }
-        lists
     }
 
     /// Predicates in words: what is kept of each dim that isn't kept whole, such as
