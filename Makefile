@@ -43,8 +43,9 @@ test-python: build
 	@python -m pytest -q tests/python
 
 bench: build
-	@cargo bench --locked
 	@scripts/setup bench
+	@python benches/make_codec_fields.py
+	@cargo bench --locked
 	@python benches/peers.py
 
 clean:

@@ -101,7 +101,9 @@ impl Reader {
         if self.ranges.is_empty() {
             return Ok(true);
         }
-        if self.options.verify == Verify::FullDecodes && self.decodes_whole(pipeline) {
+        let wanted = self.ranges.iter().map(|range| range.count).sum();
+        let whole = pipeline.decodes_whole(wanted, self.options.range_threshold);
+        if self.options.verify == Verify::FullDecodes && whole {
             tgm::verify(&chunk.object, chunk.source.as_ref())?;
         }
         let start = Instant::now();
@@ -182,13 +184,6 @@ impl Reader {
         }
         let whole = valid.iter().all(|&valid| valid);
         Ok(Cells { values, valid: (!whole).then_some(valid) })
-    }
-
-    /// Whether the ranges at hand lead to a decode of the whole object.
-    fn decodes_whole(&self, pipeline: &Pipeline) -> bool {
-        let wanted: u64 = self.ranges.iter().map(|range| range.count).sum();
-        let share = wanted as f64 / pipeline.len().max(1) as f64;
-        !pipeline.seeks() || share > self.options.range_threshold || wanted == pipeline.len()
     }
 }
 
