@@ -34,6 +34,7 @@ lint:
 	@scripts/check-features
 	@cargo fmt --check
 	@cargo clippy --release --locked --all-targets -- -D warnings
+	@cargo clippy --release --locked --no-default-features --lib -- -D warnings
 
 test-rust: setup
 	@scripts/test-rust
