@@ -19,6 +19,7 @@ mod open;
 mod options;
 mod pattern;
 pub mod read;
+pub mod stats;
 mod tables;
 mod times;
 mod types;

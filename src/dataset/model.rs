@@ -1,5 +1,6 @@
 //! What a dataset is made of.
 
+use super::stats::VariableStats;
 use super::{Location, OpenOptions, arrow_type};
 use crate::codec::Pipeline;
 use crate::source::Source;
@@ -54,6 +55,8 @@ pub struct Variable {
     pub grid: ChunkGrid,
     /// One entry for each chunk, C order; `None` is a hole, whose cells are missing.
     pub chunks: Arc<[Option<Arc<Chunk>>]>,
+    /// What is known of the cells of each chunk, shared by all clones.
+    pub stats: Arc<VariableStats>,
 }
 
 /// One chunk, backed by one object whose flattened elements are the chunk's in C order.

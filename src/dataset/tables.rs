@@ -4,6 +4,7 @@ use super::axes::Axis;
 use super::collect::Collected;
 use super::labels::{Codes, Label, array, in_order};
 use super::layout::Cube;
+use super::stats::VariableStats;
 use super::{Chunk, Dim, GridTable, Missing, Variable};
 use crate::codec::Pipeline;
 use crate::tensor::ChunkGrid;
@@ -158,7 +159,8 @@ impl Builder<'_> {
             chunks.clear(); // a grid without cells has no chunks
         }
         let Cube { name, dtype, attributes, .. } = cube;
-        Ok(Variable { name, dtype, attributes, grid, chunks: chunks.into() })
+        let stats = Arc::new(VariableStats::new(dtype, grid.chunks()));
+        Ok(Variable { name, dtype, attributes, grid, chunks: chunks.into(), stats })
     }
 
     /// The number of chunks, if it is in proportion to the number of objects.

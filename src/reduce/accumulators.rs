@@ -3,8 +3,10 @@
 use super::kernels::{self, Stretch, Target};
 use super::plan::cut_codes;
 use super::state::State;
+use super::stats::{self, Stated};
 use super::widen::{Widen, dtype_of};
 use crate::codec::{Block, Values};
+use crate::dataset::stats::ChunkStats;
 use crate::tgm::DType;
 use crate::{Error, Result};
 
@@ -108,7 +110,7 @@ macro_rules! each_state {
     };
 }
 
-impl<T: Widen> Typed<T> {
+impl<T: Widen + Stated> Typed<T> {
     fn new(groups: usize, wants: Wants, total: bool) -> Self {
         let state =
             if total { State::new::<true>(groups, wants) } else { State::new::<false>(groups, wants) };
@@ -137,6 +139,16 @@ impl<T: Widen> Typed<T> {
         } else {
             self.state.merge::<false>(&mut other.state, group_of);
         }
+    }
+
+    /// `None` if `stats` aren't of such cells.
+    fn fold_stats(&mut self, total: bool, group: usize, stats: &ChunkStats) -> Option<()> {
+        if total {
+            self.state.fold::<true>(group, &stats::partial::<T, true>(stats)?);
+        } else {
+            self.state.fold::<false>(group, &stats::partial::<T, false>(stats)?);
+        }
+        Some(())
     }
 
     fn read(&mut self, dtype: DType) -> Reading<'_> {
@@ -290,6 +302,30 @@ impl Accumulators {
             _ => return Err(misfit("states of different kinds can't be merged".into())),
         }
         Ok(())
+    }
+
+    /// Adds to `group` the cells that `stats` describe.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] if they are of another dtype, have NaN where NaN is a value, or the group is beyond the
+    /// last.
+    pub fn fold_stats(&mut self, group: usize, stats: &ChunkStats) -> Result<()> {
+        self.check_groups(group, 1)?;
+        let total = self.total;
+        if total && stats.nan > 0 {
+            return Err(misfit("statistics don't say which NaN there are".into()));
+        }
+        let folded = each_state!(&mut self.state, typed => typed.fold_stats(total, group, stats));
+        folded.ok_or_else(|| misfit(format!("statistics of other cells than {}", self.dtype)))
+    }
+
+    /// What the states say of the `cells` cells that were added, NaN ones included; `None` unless there is one
+    /// group, everything is kept ([`Wants::ALL`]) and NaN is missing, so that it wasn't counted.
+    pub fn summary(&mut self, cells: u64) -> Option<ChunkStats> {
+        if self.total {
+            return None;
+        }
+        each_state!(&mut self.state, typed => stats::summary(&mut typed.state, cells))
     }
 
     /// The states as they are now.

@@ -8,10 +8,14 @@ use crate::tgm::DType;
 use proptest::prelude::*;
 
 /// A small generator: cases are made from one seed, so that dims, codes and masks can depend on each other.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub(super) fn bits(&mut self) -> u64 {
+        self.roll(1 << 31) << 33 | self.roll(1 << 31) << 2 | self.roll(4)
+    }
+
+    pub(super) fn roll(&mut self, sides: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) % sides
     }
@@ -45,7 +49,7 @@ impl Dice {
 }
 
 /// Grid, selection and groups; the last dims are long often enough for every kind of stretch.
-fn case(seed: u64) -> (ChunkGrid, Selection, GroupMap) {
+pub(super) fn case(seed: u64) -> (ChunkGrid, Selection, GroupMap) {
     let mut dice = Dice(seed);
     let extents = [1, 2, 3, 5, 16, 17, 40, 70];
     let mut shape: Vec<u64> = Vec::new();
@@ -79,7 +83,7 @@ fn case(seed: u64) -> (ChunkGrid, Selection, GroupMap) {
 }
 
 /// Grid position of element `flat` of a part's chunk.
-fn position(part: &Part, mut flat: u64) -> Vec<u64> {
+pub(super) fn position(part: &Part, mut flat: u64) -> Vec<u64> {
     let mut position = part.origin.clone();
     for dim in (0..part.shape.len()).rev() {
         position[dim] += flat % part.shape[dim];

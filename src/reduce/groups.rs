@@ -100,6 +100,16 @@ impl GroupMap {
         factors.map(|(factor, stride)| self.code_at(factor, position) * stride).sum()
     }
 
+    /// The group that all cells of the chunk of `part` are in, if it is one.
+    pub fn group_of_all(&self, part: &Part) -> Option<usize> {
+        let first = self.group_at(&part.origin);
+        let uniform = self.factors.iter().all(|factor| {
+            let codes = self.chunk_codes(factor, &part.origin, &part.shape);
+            codes.windows(2).all(|pair| pair[0] == pair[1])
+        });
+        uniform.then_some(first)
+    }
+
     /// The code of `factor` (one of this map's) for the cell at `position` (of the grid).
     pub(crate) fn code_at(&self, factor: &Factor, position: &[u64]) -> usize {
         let dims = factor.dims.iter();

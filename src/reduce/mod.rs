@@ -20,6 +20,9 @@ mod plan;
 mod rows;
 mod run;
 mod state;
+mod stats;
+#[cfg(test)]
+mod stats_tests;
 #[cfg(test)]
 mod tests;
 mod widen;
@@ -27,3 +30,4 @@ mod widen;
 pub use accumulators::{Accumulators, Moments, NanPolicy, Reading, Sums, Wants};
 pub use chunk::ChunkReducer;
 pub use groups::{Factor, GroupMap, Localised};
+pub use stats::{Answer, chunk_stats, joined};

@@ -13,10 +13,15 @@ struct Knot<'a> {
 }
 
 /// Adds the number of selected cells of `part` to each group of `map`.
+pub(super) fn add(part: &Part, map: &GroupMap, rows: &mut [u64]) {
+    tally(part, map, |group, cells| rows[group] += cells);
+}
+
+/// Hands over each group of `map` that has selected cells of `part`, with their number; a group may come again.
 ///
 /// Arithmetic where it can be: dims are walked together only where factors and masks tie them to each other;
 /// a group's cells are the product over such knots, and over the dims that are in none.
-pub(super) fn add(part: &Part, map: &GroupMap, rows: &mut [u64]) {
+pub(super) fn tally(part: &Part, map: &GroupMap, mut found: impl FnMut(usize, u64)) {
     let knots = knots(part, map);
     let free = (0..part.shape.len()).filter(|dim| knots.iter().all(|knot| !knot.dims.contains(dim)));
     let others: u64 = free.map(|dim| part.within[dim].len()).product();
@@ -25,7 +30,7 @@ pub(super) fn add(part: &Part, map: &GroupMap, rows: &mut [u64]) {
     for _ in 0..tallies.iter().map(Vec::len).product() {
         let chosen = tallies.iter().zip(&at).map(|(tally, &at)| tally[at]);
         let (group, cells) = chosen.fold((0, others), |(group, cells), (code, n)| (group + code, cells * n));
-        rows[group] += cells;
+        found(group, cells);
         step(&mut at, |knot| tallies[knot].len());
     }
 }

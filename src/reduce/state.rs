@@ -117,7 +117,7 @@ impl IntSums {
         }
     }
 
-    fn sum(&self, group: usize) -> i128 {
+    pub(super) fn sum(&self, group: usize) -> i128 {
         self.far.get(group).copied().unwrap_or(0) + self.near.get(group).copied().map_or(0, i128::from)
     }
 }

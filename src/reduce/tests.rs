@@ -19,7 +19,7 @@ impl Num {
         matches!(self, Num::Float(x) if x.is_nan())
     }
 
-    fn to_f64(self) -> f64 {
+    pub(super) fn to_f64(self) -> f64 {
         match self {
             Num::Float(x) => x,
             Num::Int(x) => x as f64,
@@ -82,7 +82,7 @@ pub(super) fn values(dtype: DType, bits: &[u64], nan: bool) -> Values {
     }
 }
 
-pub(super) const ALL: Wants = Wants { sum: true, min: true, max: true, moments: true };
+pub(super) const ALL: Wants = Wants::ALL;
 
 /// Values that fell into each group, in order of arrival.
 pub(super) type Model = Vec<Vec<Num>>;
@@ -155,7 +155,7 @@ pub(super) fn check(
     Ok(())
 }
 
-const DTYPES: [DType; 13] = [
+pub(super) const DTYPES: [DType; 13] = [
     DType::Float16,
     DType::BFloat16,
     DType::Float32,
@@ -171,11 +171,11 @@ const DTYPES: [DType; 13] = [
     DType::Bitmask,
 ];
 
-fn wants() -> impl Strategy<Value = Wants> {
+pub(super) fn wants() -> impl Strategy<Value = Wants> {
     any::<(bool, bool, bool, bool)>().prop_map(|(sum, min, max, moments)| Wants { sum, min, max, moments })
 }
 
-fn nan_policy() -> impl Strategy<Value = NanPolicy> {
+pub(super) fn nan_policy() -> impl Strategy<Value = NanPolicy> {
     prop_oneof![Just(NanPolicy::Null), Just(NanPolicy::Value)]
 }
 

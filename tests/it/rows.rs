@@ -9,6 +9,7 @@ use datafusion::physical_plan::{ExecutionPlan, collect_partitioned};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use millibar::Place;
 use millibar::codec::Pipeline;
+use millibar::dataset::stats::VariableStats;
 use millibar::dataset::{Chunk, Dim, GridTable, Variable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
@@ -260,6 +261,7 @@ impl Field {
             dtype: self.dtype,
             attributes: Map::new(),
             chunks: chunks.collect(),
+            stats: Arc::new(VariableStats::new(self.dtype, grid.chunks())),
             grid,
         }
     }

@@ -7,6 +7,7 @@ use datafusion::arrow::array::{
 };
 use half::{bf16, f16};
 use millibar::codec::Pipeline;
+use millibar::dataset::stats::VariableStats;
 use millibar::dataset::{Chunk, Dim, GridTable, Variable};
 use millibar::source::{Bytes, Source, Stamp};
 use millibar::tensor::ChunkGrid;
@@ -243,7 +244,8 @@ pub(crate) fn chunked(
         (!hole).then(|| Arc::new(encode(dtype, &extent, &values, coding)))
     };
     let chunks = (0..grid.chunks()).map(chunk).collect();
-    Variable { name: name.into(), dtype, attributes: Map::new(), grid, chunks }
+    let stats = Arc::new(VariableStats::new(dtype, grid.chunks()));
+    Variable { name: name.into(), dtype, attributes: Map::new(), grid, chunks, stats }
 }
 
 fn model_value(dtype: DType, value: f64, hole: bool, floats: Floats) -> Value {
