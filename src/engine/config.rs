@@ -59,6 +59,9 @@ impl fmt::Display for Share {
 pub struct MillibarConfig {
     /// Reduce on the grid where an aggregate allows it; off, every query goes through rows.
     pub grid_aggregate: bool,
+    /// Finish such an aggregate there, too; off, it yields partial states and DataFusion's final aggregate stays
+    /// above it, as plans need it that are spread over machines.
+    pub grid_final: bool,
     /// Largest share of an object's elements that is read by range decoding; above it the object is decoded
     /// whole. A table's own option goes first.
     pub range_threshold: Share,
@@ -73,6 +76,7 @@ impl Default for MillibarConfig {
     fn default() -> Self {
         Self {
             grid_aggregate: true,
+            grid_final: true,
             range_threshold: Share::default(),
             nan_as_null: true,
             verify_hash: false,
@@ -100,6 +104,7 @@ impl ExtensionOptions for MillibarConfig {
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match key {
             "grid_aggregate" => self.grid_aggregate = flag(value)?,
+            "grid_final" => self.grid_final = flag(value)?,
             "range_threshold" => self.range_threshold = value.parse()?,
             "nan_as_null" => self.nan_as_null = flag(value)?,
             "verify_hash" => self.verify_hash = flag(value)?,
@@ -123,6 +128,11 @@ impl ExtensionOptions for MillibarConfig {
                 "grid_aggregate",
                 &self.grid_aggregate,
                 "Reduce on the grid where an aggregate allows it; off, every query goes through rows",
+            ),
+            entry(
+                "grid_final",
+                &self.grid_final,
+                "Finish such an aggregate on the grid, too; off, DataFusion's final aggregate merges partial states",
             ),
             entry(
                 "range_threshold",

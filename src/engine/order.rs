@@ -60,14 +60,16 @@ pub(crate) fn properties(
     Ok(properties)
 }
 
-struct Monotonic {
-    descending: bool,
+/// How labels are ordered.
+pub(crate) struct Monotonic {
+    /// From large to small.
+    pub descending: bool,
     /// No label twice.
-    strict: bool,
+    pub strict: bool,
 }
 
 /// How the kept labels are ordered, if they are. Floats order as in `ORDER BY`: NaN above all numbers.
-fn monotonic(coord: &ArrayRef, kept: &DimSelection) -> Result<Option<Monotonic>> {
+pub(crate) fn monotonic(coord: &ArrayRef, kept: &DimSelection) -> Result<Option<Monotonic>> {
     let compare = make_comparator(coord, coord, SortOptions::default())?;
     let mut previous: Option<u64> = None;
     let mut found = Monotonic { descending: false, strict: true };

@@ -37,7 +37,7 @@ pub struct GroupMap {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Localised {
     /// The map; good for this part (and parts of it) only.
-    pub map: GroupMap,
+    pub map: Arc<GroupMap>,
     /// For each factor, the global code of each local code, ascending.
     pub tables: Vec<Arc<[u32]>>,
 }
@@ -132,7 +132,7 @@ impl GroupMap {
         }
         // Fewer groups than the global map, which could count them.
         let map = Self::over(part.origin.clone(), part.shape.clone(), factors);
-        Localised { map: map.unwrap_or_else(|_| Self::single(&part.shape)), tables }
+        Localised { map: Arc::new(map.unwrap_or_else(|_| Self::single(&part.shape))), tables }
     }
 
     /// The codes of `factor` (one of this map's) inside a chunk, C order of the chunk.

@@ -26,18 +26,24 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
-fn session(grid: &Arc<GridTable>, nan_as_null: bool, partitions: usize, on_grid: bool) -> SessionContext {
+fn session(
+    grid: &Arc<GridTable>,
+    nan_as_null: bool,
+    partitions: usize,
+    on_grid: bool,
+    stages: usize,
+) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(97);
     let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
     let overrides = TableOverrides { nan_as_null: Some(nan_as_null), ..Default::default() };
     let table = TensorTable::new("t", Arc::clone(grid), overrides);
     ctx.register_table("t", Arc::new(table)).unwrap();
-    ctx.state_ref()
-        .write()
-        .config_mut()
-        .options_mut()
-        .set("millibar.grid_aggregate", &on_grid.to_string())
-        .unwrap();
+    let state = ctx.state_ref();
+    for (option, value) in [("grid_aggregate", on_grid), ("grid_final", stages == 1)] {
+        let key = format!("millibar.{option}");
+        state.write().config_mut().options_mut().set(&key, &value.to_string()).unwrap();
+    }
+    drop(state);
     ctx
 }
 
@@ -139,7 +145,8 @@ async fn run_queries(
     queries: usize,
 ) -> (usize, Vec<String>) {
     let partitions = rng.below(4) + 1;
-    let context = |on| session(grid, !model.nan_is_value, partitions, on);
+    let stages = rng.below(2) + 1;
+    let context = |on| session(grid, !model.nan_is_value, partitions, on, stages);
     let contexts = Contexts { on: context(true), off: context(false) };
     let (mut on_grid, mut wrong) = (0, Vec::new());
     for _ in 0..queries {
@@ -171,7 +178,7 @@ async fn grid_rows_and_model_agree() {
 
 /// The vectors of a table, from its rows (whose cells other tests compare with the manifest).
 async fn model_of(grid: &Arc<GridTable>) -> Model {
-    let ctx = session(grid, true, 1, false);
+    let ctx = session(grid, true, 1, false, 1);
     let batches = ctx.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap();
     let dims = grid.dims.iter().map(|dim| ModelDim {
         name: dim.name.clone(),

@@ -22,7 +22,11 @@ fn session(grid: &Arc<GridTable>, on_grid: bool) -> SessionContext {
     let table = TensorTable::new("t", Arc::clone(grid), TableOverrides::default());
     ctx.register_table("t", Arc::new(table)).unwrap();
     let state = ctx.state_ref();
-    state.write().config_mut().options_mut().set("millibar.grid_aggregate", &on_grid.to_string()).unwrap();
+    for (option, value) in [("grid_aggregate", on_grid), ("grid_final", false)] {
+        let (key, value) = (format!("millibar.{option}"), value.to_string());
+        state.write().config_mut().options_mut().set(&key, &value).unwrap();
+    }
+    drop(state);
     ctx
 }
 

@@ -41,20 +41,33 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// How aggregates over tensors are computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Reduced on the grid to the end.
+    Grid,
+    /// Reduced on the grid to partial states.
+    States,
+    /// From rows.
+    Rows,
+}
+
 struct Session {
     ctx: SessionContext,
     corpus: PathBuf,
 }
 
 impl Session {
-    fn new(corpus: PathBuf, grid_aggregate: bool) -> Result<Self> {
+    fn new(corpus: PathBuf, way: Way) -> Result<Self> {
         let config = SessionConfig::new().with_target_partitions(3).with_batch_size(1000);
         let ctx = session_context(config, Arc::new(RuntimeEnv::default()))?;
-        ctx.state_ref()
-            .write()
-            .config_mut()
-            .options_mut()
-            .set("millibar.grid_aggregate", &grid_aggregate.to_string())?;
+        let state = ctx.state_ref();
+        let settings = [("grid_aggregate", way != Way::Rows), ("grid_final", way == Way::Grid)];
+        for (option, value) in settings {
+            let key = format!("millibar.{option}");
+            state.write().config_mut().options_mut().set(&key, &value.to_string())?;
+        }
+        drop(state);
         Ok(Self { ctx, corpus })
     }
 
@@ -143,7 +156,7 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-fn run_all(grid_aggregate: bool) {
+fn run_all(way: Way) {
     let Some(corpus) = corpus::dir() else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let files = files();
@@ -152,12 +165,12 @@ fn run_all(grid_aggregate: bool) {
     for file in files {
         let corpus = corpus.canonicalize().unwrap();
         let make = move || {
-            let session = Session::new(corpus.clone(), grid_aggregate);
+            let session = Session::new(corpus.clone(), way);
             async move { session.map_err(|e| Failure(e.to_string())) }
         };
         let mut runner = Runner::new(make);
         runner.with_column_validator(sqllogictest::strict_column_validator);
-        runner.add_label(if grid_aggregate { "grid" } else { "rows" });
+        runner.add_label(if way == Way::Rows { "rows" } else { "grid" });
         if let Err(e) = runtime.block_on(runner.run_file_async(&file)) {
             failures.push(format!("{}\n{}", file.display(), e.display(false)));
         }
@@ -167,10 +180,15 @@ fn run_all(grid_aggregate: bool) {
 
 #[test]
 fn on_the_grid() {
-    run_all(true);
+    run_all(Way::Grid);
+}
+
+#[test]
+fn on_the_grid_in_two_stages() {
+    run_all(Way::States);
 }
 
 #[test]
 fn over_rows() {
-    run_all(false);
+    run_all(Way::Rows);
 }

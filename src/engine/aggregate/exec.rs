@@ -1,15 +1,21 @@
-//! `GridAggregateExec`: partial states of aggregates, reduced on the grid.
+//! `GridAggregateExec`: aggregates reduced on the grid.
 
+use super::partial::Partial;
 use super::reduction::Reduction;
 use super::work::Work;
-use super::worker::Worker;
+use super::worker::{Worker, sliced};
 use crate::dataset::read::Reader;
 use crate::engine::metrics::ScanMetrics;
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, exec_datafusion_err, internal_err};
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions, SchedulingType,
 };
@@ -20,38 +26,111 @@ use datafusion::physical_plan::{
 };
 use std::fmt;
 use std::sync::Arc;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinError;
 
 /// Batches that a partition may be ahead of its consumer.
 const BATCHES_AHEAD: usize = 2;
 
-/// Reduces the kept cells of a tensor table and yields the states that the partial aggregate, whose place it
-/// takes, would yield.
+/// Reduces the kept cells of a tensor table, in the place of a partial aggregate or of both stages.
 ///
-/// Each partition works on a blocking thread of the runtime, task after task, and sends its batches over a
-/// channel: decoding a chunk takes too long for a poll, and the runtime's own threads stay free for I/O. A
-/// dropped stream closes the channel, which is noticed at the next decoded block.
+/// Each part of the work is done on a blocking thread of the runtime, task after task: decoding a chunk takes
+/// too long for a poll, and the runtime's own threads stay free for I/O. Batches go over a channel. A dropped
+/// stream closes it, which is noticed at the next decoded block.
+///
+/// ```text
+/// stage      output partitions     a partition
+/// Partial    those of the work     states of its own groups, as the partial aggregate would yield them
+/// Complete   one                   states of all parts, merged by the number of the group, then final values
+/// ```
 #[derive(Debug)]
 pub struct GridAggregateExec {
     reduction: Arc<Reduction>,
     work: Arc<Work>,
+    stage: Stage,
+    schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
 
+/// What comes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Partial states.
+    Partial,
+    /// Final values.
+    Complete,
+}
+
 impl GridAggregateExec {
-    pub(super) fn new(reduction: Reduction, work: Work) -> Self {
+    /// In the place of the partial aggregate that `reduction` was made from.
+    pub(super) fn partial(reduction: Reduction, work: Work) -> Self {
+        let (reduction, work) = (Arc::new(reduction), Arc::new(work));
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&reduction.schema)),
             Partitioning::UnknownPartitioning(work.partitions.len()),
             if work.dense { EmissionType::Final } else { EmissionType::Incremental },
             Boundedness::Bounded,
         );
-        Self {
-            reduction: Arc::new(reduction),
-            work: Arc::new(work),
-            properties: Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)),
-            metrics: ExecutionPlanMetricsSet::new(),
+        let schema = Arc::clone(&reduction.schema);
+        Self::new(reduction, work, Stage::Partial, schema, properties)
+    }
+
+    /// In the place of `aggregate` above it, too, if that is the final stage of the same aggregates, and if all
+    /// groups are kept at once.
+    ///
+    /// # Errors
+    /// Those of comparing labels.
+    pub(super) fn completed(&self, aggregate: &AggregateExec) -> Result<Option<Self>> {
+        let keys = aggregate.group_expr().expr().iter().enumerate();
+        let same_keys = keys.filter(|(at, (expr, _))| {
+            expr.downcast_ref::<Column>().is_some_and(|column| column.index() == *at)
+        });
+        let same_keys = same_keys.count() == self.reduction.keys.len()
+            && aggregate.group_expr().expr().len() == self.reduction.keys.len();
+        let exprs = aggregate.aggr_expr().iter().zip(&self.reduction.aggregates);
+        let same = aggregate.aggr_expr().len() == self.reduction.aggregates.len()
+            && exprs.into_iter().all(|(expr, own)| *expr == own.expr);
+        if self.stage != Stage::Partial || !self.work.dense || !same_keys || !same {
+            return Ok(None);
         }
+        let schema = aggregate.schema();
+        let properties = PlanProperties::new(
+            self.reduction.groups.order(&schema)?,
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
+        Ok(Some(Self::new(reduction, work, Stage::Complete, schema, properties)))
+    }
+
+    fn new(
+        reduction: Arc<Reduction>,
+        work: Arc<Work>,
+        stage: Stage,
+        schema: SchemaRef,
+        properties: PlanProperties,
+    ) -> Self {
+        let properties = Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative));
+        Self { reduction, work, stage, schema, properties, metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    /// What partition `partition` of the work needs; it reserves memory in the pool.
+    fn job(&self, partition: usize, context: &TaskContext) -> Result<Job> {
+        let consumer = MemoryConsumer::new(format!("GridAggregateExec[{partition}]"));
+        let buffers = consumer.clone_with_new_id().register(context.memory_pool());
+        buffers.try_grow(self.work.buffers)?;
+        Ok(Job {
+            partition,
+            reduction: Arc::clone(&self.reduction),
+            work: Arc::clone(&self.work),
+            metrics: self.metrics_of(partition),
+            baseline: BaselineMetrics::new(&self.metrics, partition),
+            _buffers: buffers,
+            states: consumer.register(context.memory_pool()),
+            batch_size: context.session_config().batch_size(),
+        })
     }
 
     fn metrics_of(&self, partition: usize) -> ScanMetrics {
@@ -136,43 +215,123 @@ impl ExecutionPlan for GridAggregateExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        if partition >= self.work.partitions.len() {
-            return internal_err!("there are {} partitions, not {partition}", self.work.partitions.len());
+        let partitions = self.properties.output_partitioning().partition_count();
+        if partition >= partitions {
+            return internal_err!("there are {partitions} partitions, not {partition}");
         }
-        let consumer = MemoryConsumer::new(format!("GridAggregateExec[{partition}]"));
-        let buffers = consumer.clone_with_new_id().register(context.memory_pool());
-        buffers.try_grow(self.work.buffers)?;
-        let states = consumer.register(context.memory_pool());
-        let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
-        let (metrics, baseline) =
-            (self.metrics_of(partition), BaselineMetrics::new(&self.metrics, partition));
-        let batch_size = context.session_config().batch_size();
-        let mut stream = RecordBatchReceiverStreamBuilder::new(self.schema(), BATCHES_AHEAD);
+        let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
         let send = stream.tx();
-        stream.spawn_blocking(move || {
-            let _held = &buffers;
-            let cancelled = || send.is_closed();
-            let worker = Worker {
-                reduction: &reduction,
-                work: &work,
-                reader: Reader::new(*reduction.scan.options()),
-                metrics,
-                states,
-                batch_size,
-                cancelled: &cancelled,
-            };
-            let timer = baseline.elapsed_compute().timer();
-            let done = worker.run(&work.partitions[partition], &mut |batch| {
-                baseline.record_output(batch.num_rows());
-                send.blocking_send(Ok(batch)).map_err(|_| exec_datafusion_err!("the query was cancelled"))
-            });
-            timer.done();
-            if cancelled() { Ok(()) } else { done }
-        });
+        match self.stage {
+            Stage::Partial => {
+                let job = self.job(partition, &context)?;
+                stream.spawn_blocking(move || job.emit_states(&send));
+            }
+            Stage::Complete => {
+                let parts = 0..self.work.partitions.len();
+                let jobs = parts.map(|part| self.job(part, &context)).collect::<Result<Vec<_>>>()?;
+                let schema = Arc::clone(&self.schema);
+                stream.spawn(complete(jobs, schema, send));
+            }
+        }
         Ok(stream.build())
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
         Some(self.metrics.clone_inner())
     }
+}
+
+/// Where batches go.
+type Batches = Sender<Result<RecordBatch>>;
+
+/// One partition of the work, on a thread of its own.
+struct Job {
+    partition: usize,
+    reduction: Arc<Reduction>,
+    work: Arc<Work>,
+    metrics: ScanMetrics,
+    baseline: BaselineMetrics,
+    /// Holds the bytes of buffers.
+    _buffers: MemoryReservation,
+    /// Holds the bytes of states.
+    states: MemoryReservation,
+    batch_size: usize,
+}
+
+/// What a partition of the work has come to, with the bytes that it holds.
+struct Reduced {
+    partial: Partial,
+    states: MemoryReservation,
+}
+
+impl Job {
+    fn worker<'a>(&mut self, cancelled: &'a dyn Fn() -> bool) -> Worker<'a> {
+        Worker {
+            reduction: Arc::clone(&self.reduction),
+            work: Arc::clone(&self.work),
+            reader: Reader::new(*self.reduction.scan.options()),
+            metrics: self.metrics.clone(),
+            states: self.states.take(),
+            batch_size: self.batch_size,
+            cancelled,
+        }
+    }
+
+    /// Sends the partial states.
+    fn emit_states(mut self, send: &Batches) -> Result<()> {
+        let cancelled = || send.is_closed();
+        let worker = self.worker(&cancelled);
+        let timer = self.baseline.elapsed_compute().timer();
+        let done = worker.run(self.partition, &mut |batch| emit(&self.baseline, send, batch));
+        timer.done();
+        if cancelled() { Ok(()) } else { done }
+    }
+
+    /// Reduces, and keeps the states; incomplete if the query was cancelled.
+    fn reduce(mut self, send: &Batches) -> Result<Reduced> {
+        let cancelled = || send.is_closed();
+        let mut worker = self.worker(&cancelled);
+        let _timer = self.baseline.elapsed_compute().timer();
+        let partial = worker.dense(self.partition)?;
+        Ok(Reduced { partial, states: worker.states })
+    }
+}
+
+fn emit(baseline: &BaselineMetrics, send: &Batches, batch: RecordBatch) -> Result<()> {
+    baseline.record_output(batch.num_rows());
+    send.blocking_send(Ok(batch)).map_err(|_| exec_datafusion_err!("the query was cancelled"))
+}
+
+/// Does `jobs` side by side, merges their states in order, and sends the final values.
+async fn complete(jobs: Vec<Job>, schema: SchemaRef, send: Batches) -> Result<()> {
+    let last = jobs.first().map(|job| (job.baseline.clone(), job.batch_size));
+    let Some((baseline, batch_size)) = last else { return internal_err!("there is no work") };
+    let running = jobs.into_iter().map(|job| {
+        let send = send.clone();
+        SpawnedTask::spawn_blocking(move || job.reduce(&send))
+    });
+    let mut reduced = Vec::new();
+    for job in running.collect::<Vec<_>>() {
+        reduced.push(job.join_unwind().await.map_err(joining)??);
+    }
+    let finish = move || {
+        if send.is_closed() {
+            return Ok(());
+        }
+        let _timer = baseline.elapsed_compute().timer();
+        let mut reduced = reduced.into_iter();
+        let Some(Reduced { mut partial, states }) = reduced.next() else { return Ok(()) };
+        for other in reduced {
+            partial.merge(other.partial)?;
+            drop(other.states);
+        }
+        states.try_resize(partial.memory())?;
+        let batch = partial.complete(&schema)?;
+        sliced(&batch, batch_size, &mut |batch| emit(&baseline, &send, batch))
+    };
+    SpawnedTask::spawn_blocking(finish).join_unwind().await.map_err(joining)?
+}
+
+fn joining(error: JoinError) -> DataFusionError {
+    DataFusionError::ExecutionJoin(Box::new(error))
 }

@@ -101,6 +101,8 @@ pub(super) struct Aggregate {
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// How it is computed.
     pub path: Path,
+    /// Types of the columns that an accumulator of DataFusion's takes for it.
+    pub inputs: Vec<DataType>,
     /// Types of its state columns.
     pub states: Vec<DataType>,
 }
@@ -136,12 +138,14 @@ impl Aggregate {
         }
         let fields = expr.state_fields().map_err(|e| Refusal::new(e.to_string()))?;
         let states: Vec<_> = fields.iter().map(|field| field.data_type().clone()).collect();
+        let inputs = args.iter().map(|arg| arg.data_type(context.coords.schema()));
+        let inputs = inputs.collect::<Result<_, _>>().map_err(|e| Refusal::new(e.to_string()))?;
         let path = context.path(function, &args, filter.as_ref(), &states)?;
         let reads_nan = matches!(&path, Path::Direct { variable, .. } if context.nan_is_value(*variable));
         if reads_nan && !follows_total_order(expr, context.grouped) {
             return Err(Refusal::new(format!("`{name}` depends on the order of rows where NaN is a value")));
         }
-        Ok(Self { expr: Arc::clone(expr), function, args, filter, path, states })
+        Ok(Self { expr: Arc::clone(expr), function, args, filter, path, inputs, states })
     }
 
     /// Columns of the scan that its arguments and filter mention, with repetitions.

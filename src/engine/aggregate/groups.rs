@@ -11,12 +11,19 @@
 
 use super::Refusal;
 use super::coords::{Coords, dims_of};
+use crate::engine::order::monotonic;
 use crate::reduce::{Factor, GroupMap};
-use datafusion::arrow::array::{ArrayRef, UInt32Array};
-use datafusion::arrow::compute::take;
+use crate::tensor::DimSelection;
+use datafusion::arrow::array::{Array, ArrayRef, UInt32Array};
+use datafusion::arrow::compute::{SortOptions, take};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, SortField};
-use datafusion::common::{DataFusionError, Result};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::common::utils::normalize_float_zero;
+use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{
+    AcrossPartitions, ConstExpr, EquivalenceProperties, PhysicalExpr, PhysicalSortExpr,
+};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -27,7 +34,7 @@ const COMPONENT_POSITIONS: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub(super) struct GroupSpace {
     /// The group of a cell; one factor for each component. Positions that aren't selected have code 0.
-    pub map: GroupMap,
+    pub map: Arc<GroupMap>,
     /// For each key, in output order: its component and its values by code.
     pub keys: Vec<(usize, ArrayRef)>,
 }
@@ -59,7 +66,48 @@ impl GroupSpace {
             factors.push(factor);
         }
         let map = GroupMap::try_new(coords.shape(), factors).map_err(|e| Refusal::new(e.to_string()))?;
-        Ok(Self { map, keys: keys.into_iter().flatten().collect() })
+        Ok(Self { map: Arc::new(map), keys: keys.into_iter().flatten().collect() })
+    }
+
+    /// What is known of rows of `schema`, which begin with the keys, in the order of their groups' numbers.
+    ///
+    /// # Errors
+    /// Those of comparing keys.
+    pub(super) fn order(&self, schema: &SchemaRef) -> Result<EquivalenceProperties> {
+        let mut outer: Vec<usize> = (0..self.map.factors().len()).collect();
+        outer.sort_by_key(|&component| std::cmp::Reverse(self.map.strides[component]));
+        let column = |key: usize| Arc::new(Column::new(schema.field(key).name(), key)) as _;
+        let (mut ordering, mut constants, mut unbroken) = (Vec::new(), Vec::new(), true);
+        for component in outer {
+            let members = self.keys.iter().enumerate().filter(|(_, key)| key.0 == component);
+            if self.map.factors()[component].cardinality == 1 {
+                // No value at all where nothing is selected.
+                let members = members.filter(|(_, (_, values))| !values.is_empty());
+                constants.extend(members.map(|(key, (_, values))| {
+                    let value = ScalarValue::try_from_array(values, 0).ok();
+                    ConstExpr::new(column(key), AcrossPartitions::Uniform(value))
+                }));
+                continue;
+            }
+            let mut strict = false;
+            for (key, (_, values)) in members.filter(|(_, (_, values))| unbroken && values.null_count() == 0)
+            {
+                let codes = DimSelection::all(values.len() as u64);
+                if let Some(order) = monotonic(values, &codes)? {
+                    let options = SortOptions { descending: order.descending, nulls_first: order.descending };
+                    ordering.push(PhysicalSortExpr::new(column(key), options));
+                    strict = order.strict;
+                    break;
+                }
+            }
+            unbroken &= strict;
+        }
+        let mut order = EquivalenceProperties::new_with_orderings(
+            Arc::clone(schema),
+            (!ordering.is_empty()).then_some(ordering),
+        );
+        order.add_constants(constants)?;
+        Ok(order)
     }
 
     /// Key columns of groups; `code(group, component)` tells them apart.
@@ -92,6 +140,8 @@ fn component(
     let fail =
         |e: DataFusionError| Refusal::new(format!("a group key can't be evaluated on the coords: {e}"));
     let values = coords.evaluate(exprs, &dims).map_err(fail)?;
+    // As DataFusion's own GROUP BY does, which has one group of both zeros.
+    let values: Vec<ArrayRef> = values.iter().map(normalize_float_zero).collect();
     let (codes, first) = distinct(&values).map_err(fail)?;
     let values = values.iter().map(|array| Ok(take(array, &first, None)?));
     let values = values.collect::<Result<_>>().map_err(fail)?;
@@ -118,8 +168,8 @@ fn connected(dims: &[Vec<usize>]) -> Vec<Vec<usize>> {
     sets.into_iter().map(|set| set.0).collect()
 }
 
-/// A code for each row, numbered by first appearance, and the first row of each code. Values are told apart bit
-/// by bit (a NULL is a value like any other): where SQL sees them as equal, the final aggregate joins them.
+/// A code for each row, numbered by first appearance, and the first row of each code. A NULL is a value like any
+/// other.
 fn distinct(columns: &[ArrayRef]) -> Result<(Vec<u32>, UInt32Array)> {
     let fields = columns.iter().map(|array| SortField::new(array.data_type().clone())).collect();
     let rows = RowConverter::new(fields)?.convert_columns(columns)?;

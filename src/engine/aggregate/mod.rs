@@ -1,16 +1,18 @@
 //! Aggregates reduced on the grid, without rows.
 //!
 //! ```text
-//! AggregateExec(Final)                      AggregateExec(Final)
-//!   AggregateExec(Partial)        ->          GridAggregateExec
-//!     [ProjectionExec] [FilterExec]             (the same partial states, group for group)
-//!       TensorScanExec
+//! AggregateExec(Final)                      GridAggregateExec
+//!   AggregateExec(Partial)        ->          (the same values, group for group)
+//!     [ProjectionExec] [FilterExec]         or AggregateExec(Final)
+//!       TensorScanExec                           GridAggregateExec (the same partial states)
 //! ```
 //! [`GridAggregateRule`] looks from the aggregate down to its scan ([`chain`]) and decides for each aggregate
 //! how it is computed ([`function`]): a count of cells from the geometry alone, a reduction of one variable's
 //! decoded blocks in its own chunk grid, or batches of kept cells through DataFusion's own accumulators, still
-//! without hashing, since the group of a cell is known from its position ([`groups`]). [`GridAggregateExec`]
-//! emits DataFusion's own partial state columns, so what is above the partial aggregate stays as it is.
+//! without hashing, since the group of a cell is known from its position ([`groups`]). Where all
+//! groups can be kept at once, [`GridAggregateExec`] merges the states of its threads by the number of the group
+//! and yields final values; else, and with `SET millibar.grid_final = false`, it emits DataFusion's own partial
+//! state columns, and the final aggregate above it stays as it is.
 //!
 //! Anything that isn't provably the same is refused, and the plan is left alone.
 
@@ -19,6 +21,7 @@ mod coords;
 mod exec;
 mod function;
 mod groups;
+mod native;
 mod partial;
 mod reduction;
 mod rule;

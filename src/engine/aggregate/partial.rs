@@ -1,15 +1,16 @@
 //! The states that one partition (or one task) keeps, and the batches that they become.
 
-use super::function::{Path, Side};
+use super::function::{Aggregate, Path, Side};
 use super::reduction::Reduction;
 use super::sink::{Rows, Sink, count, keep_groups, truth};
 use super::states;
-use super::work::DirectPass;
+use super::work::Work;
 use crate::engine::external;
 use crate::reduce::{Accumulators, ChunkReducer, Factor, GroupMap, Localised, NanPolicy};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::{filter_record_batch, take};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
@@ -18,15 +19,15 @@ use std::sync::Arc;
 const ROWS: usize = 16 << 10;
 
 /// Dense states of some groups.
-pub(super) struct Partial<'a> {
-    reduction: &'a Reduction,
+pub(super) struct Partial {
+    reduction: Arc<Reduction>,
+    work: Arc<Work>,
     /// Groups of the cells that are added.
-    map: &'a GroupMap,
+    map: Arc<GroupMap>,
     /// Cells of each group that were seen: of the selection, or the rows that the predicates keep.
     cells: Vec<u64>,
     /// For each aggregate that geometry decides: its counts, once there are any.
     counts: Vec<Option<Vec<u64>>>,
-    passes: &'a [DirectPass],
     /// For each pass: the states of its variable, once there are any.
     states: Vec<Option<Accumulators>>,
     /// Where rows of each side go.
@@ -42,16 +43,27 @@ pub(super) struct RowSide {
     pub predicates: Vec<Arc<dyn PhysicalExpr>>,
 }
 
-impl<'a> Partial<'a> {
-    /// Empty states for the groups of `map`, of a reduction with `passes`.
-    pub(super) fn new(reduction: &'a Reduction, passes: &'a [DirectPass], map: &'a GroupMap) -> Self {
+/// How a sink ends: in states or in values.
+type FinishSink = fn(&mut Sink, &[Aggregate], bool) -> Result<Vec<(usize, Outcome)>>;
+
+/// What an aggregate has come to, one row for each group.
+pub(super) enum Outcome {
+    /// Its state columns.
+    States(Vec<ArrayRef>),
+    /// Its final values.
+    Value(ArrayRef),
+}
+
+impl Partial {
+    /// Empty states for the groups of `map`, of `reduction`, planned as `work`.
+    pub(super) fn new(reduction: &Arc<Reduction>, work: &Arc<Work>, map: &Arc<GroupMap>) -> Self {
         Self {
-            reduction,
-            map,
+            reduction: Arc::clone(reduction),
+            work: Arc::clone(work),
+            map: Arc::clone(map),
             cells: vec![0; map.groups()],
             counts: vec![None; reduction.aggregates.len()],
-            passes,
-            states: passes.iter().map(|_| None).collect(),
+            states: work.passes.iter().map(|_| None).collect(),
             sides: Default::default(),
         }
     }
@@ -73,13 +85,13 @@ impl<'a> Partial<'a> {
     /// # Errors
     /// Those of the kernels.
     pub(super) fn count(&mut self, part: &Part) -> Result<()> {
-        ChunkReducer::new(part, self.map).count_rows(&mut self.cells).map_err(external)?;
+        ChunkReducer::new(part, &self.map).count_rows(&mut self.cells).map_err(external)?;
         for (aggregate, counts) in self.reduction.aggregates.iter().zip(&mut self.counts) {
             let Path::Arithmetic(selection) = &aggregate.path else { continue };
             let counts = counts.get_or_insert_with(|| vec![0; self.map.groups()]);
             let part = restricted(part, selection);
             if !part.is_empty() {
-                ChunkReducer::new(&part, self.map).count_rows(counts).map_err(external)?;
+                ChunkReducer::new(&part, &self.map).count_rows(counts).map_err(external)?;
             }
         }
         Ok(())
@@ -92,7 +104,7 @@ impl<'a> Partial<'a> {
     pub(super) fn states(&mut self, index: usize) -> Result<&mut Accumulators> {
         let slot = &mut self.states[index];
         if slot.is_none() {
-            let pass = &self.passes[index];
+            let pass = &self.work.passes[index];
             let dtype = self.reduction.grid.variables[pass.variable].dtype;
             let missing = self.reduction.scan.options().nan_as_missing;
             let nan = if missing { NanPolicy::Null } else { NanPolicy::Value };
@@ -132,50 +144,112 @@ impl<'a> Partial<'a> {
         side.sinks.iter_mut().try_for_each(|sink| sink.add(&rows, self.map.groups()))
     }
 
+    /// Adds the states of `other`, of the same reduction and groups, whose cells come after those seen so far.
+    ///
+    /// # Errors
+    /// Those of accumulators.
+    pub(super) fn merge(&mut self, other: Self) -> Result<()> {
+        self.cells.iter_mut().zip(other.cells).for_each(|(cells, more)| *cells += more);
+        for (counts, more) in self.counts.iter_mut().zip(other.counts) {
+            match (counts, more) {
+                (Some(counts), Some(more)) => counts.iter_mut().zip(more).for_each(|(n, more)| *n += more),
+                (none, more @ Some(_)) => *none = more,
+                (_, None) => {}
+            }
+        }
+        for (states, more) in self.states.iter_mut().zip(other.states) {
+            match (states, more) {
+                (Some(states), Some(mut more)) => states.merge(&mut more, |group| group).map_err(external)?,
+                (none, more @ Some(_)) => *none = more,
+                (_, None) => {}
+            }
+        }
+        for (side, more) in self.sides.iter_mut().zip(other.sides) {
+            if side.sinks.is_empty() {
+                *side = more;
+            } else {
+                let pairs = side.sinks.iter_mut().zip(more.sinks);
+                pairs.into_iter().try_for_each(|(sink, more)| sink.merge(more, self.map.groups()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The groups that exist, with their keys and states: a batch of the partial aggregate's schema. `local`
     /// says which groups those of a localised map are.
     ///
     /// # Errors
     /// If an integer sum overflows, and those of accumulators and arrow.
     pub(super) fn finish(mut self, local: Option<&Localised>) -> Result<RecordBatch> {
-        let mut columns = self.arithmetic_columns();
-        self.direct_columns(&mut columns)?;
+        let states = self.outcomes(Sink::states)?.into_iter().flat_map(|outcome| match outcome {
+            Outcome::States(states) => states,
+            Outcome::Value(value) => vec![value],
+        });
+        let states = states.collect();
+        self.assemble(states, local, &self.reduction.schema)
+    }
+
+    /// The groups that exist, with their keys and final values: a batch of the final aggregate's schema, `schema`.
+    ///
+    /// # Errors
+    /// As [`Partial::finish`].
+    pub(super) fn complete(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
+        let outcomes = self.outcomes(Sink::values)?;
+        let grouped = self.reduction.grouped();
+        let values =
+            outcomes.into_iter().zip(&self.reduction.aggregates).map(|(outcome, aggregate)| match outcome {
+                Outcome::States(states) => states::value(aggregate, states, grouped),
+                Outcome::Value(value) => Ok(value),
+            });
+        let values = values.collect::<Result<_>>()?;
+        self.assemble(values, None, schema)
+    }
+
+    /// What each aggregate has come to, for all groups; `finish` says how a sink ends.
+    fn outcomes(&mut self, finish: FinishSink) -> Result<Vec<Outcome>> {
+        let mut outcomes = self.arithmetic_columns();
+        self.direct_columns(&mut outcomes)?;
         let grouped = self.reduction.grouped();
         for sink in self.sides.iter_mut().flat_map(|side| &mut side.sinks) {
-            for (index, states) in sink.finish(&self.reduction.aggregates, grouped)? {
-                columns[index] = Some(states);
+            for (index, outcome) in finish(sink, &self.reduction.aggregates, grouped)? {
+                outcomes[index] = Some(outcome);
             }
         }
         let groups = self.map.groups();
-        let states = columns.into_iter().zip(&self.reduction.aggregates).flat_map(|(columns, aggregate)| {
-            columns.unwrap_or_else(|| states::empty_columns(aggregate, groups, grouped))
+        let outcomes = outcomes.into_iter().zip(&self.reduction.aggregates).map(|(outcome, aggregate)| {
+            outcome.map_or_else(|| states::empty(aggregate, groups, grouped).map(Outcome::States), Ok)
         });
-        let states = states.collect();
-        self.assemble(states, local)
+        outcomes.collect()
     }
 
-    fn arithmetic_columns(&self) -> Vec<Option<Vec<ArrayRef>>> {
-        let column =
-            |counts: &Option<Vec<u64>>| counts.as_ref().map(|counts| vec![states::count_column(counts)]);
-        self.counts.iter().map(column).collect()
+    fn arithmetic_columns(&self) -> Vec<Option<Outcome>> {
+        let column = |counts: &Vec<u64>| Outcome::States(vec![states::count_column(counts)]);
+        self.counts.iter().map(|counts| counts.as_ref().map(column)).collect()
     }
 
     /// Fills in what passes have accumulated, and notes which groups they have seen.
-    fn direct_columns(&mut self, columns: &mut [Option<Vec<ArrayRef>>]) -> Result<()> {
-        for (states, pass) in self.states.iter_mut().zip(self.passes) {
+    fn direct_columns(&mut self, columns: &mut [Option<Outcome>]) -> Result<()> {
+        for (states, pass) in self.states.iter_mut().zip(&self.work.passes) {
             let Some(states) = states else { continue };
             let reading = states.read();
             self.cells.iter_mut().zip(reading.counts).for_each(|(cells, count)| *cells |= count);
             for &index in &pass.aggregates {
                 let aggregate = &self.reduction.aggregates[index];
-                columns[index] = Some(states::columns(aggregate, &reading, self.reduction.grouped())?);
+                let states = states::columns(aggregate, &reading, self.reduction.grouped())?;
+                columns[index] = Some(Outcome::States(states));
             }
         }
         Ok(())
     }
 
-    /// Keys beside states, of the groups that exist; without `GROUP BY`, the one group always does.
-    fn assemble(&self, states: Vec<ArrayRef>, local: Option<&Localised>) -> Result<RecordBatch> {
+    /// Keys beside the columns of aggregates, of the groups that exist; without `GROUP BY`, the one group always
+    /// does.
+    fn assemble(
+        &self,
+        aggregates: Vec<ArrayRef>,
+        local: Option<&Localised>,
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
         let grouped = self.reduction.grouped();
         let exists = self.cells.iter().enumerate().filter(|&(_, &cells)| cells > 0 || !grouped);
         let groups: Vec<usize> = exists.map(|(group, _)| group).collect();
@@ -184,15 +258,15 @@ impl<'a> Partial<'a> {
             None => self.map.code(group, component),
         })?;
         if groups.len() == self.map.groups() {
-            columns.extend(states);
+            columns.extend(aggregates);
         } else {
             let indices = UInt64Array::from_iter_values(groups.iter().map(|&group| group as u64));
-            for column in states {
+            for column in aggregates {
                 columns.push(take(&column, &indices, None)?);
             }
         }
         let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
-        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.reduction.schema), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The physical optimizer rule: partial aggregates over a tensor scan become reductions on the grid.
+//! The physical optimizer rule: aggregates over a tensor scan become reductions on the grid.
 
 use super::Refusal;
 use super::exec::GridAggregateExec;
@@ -15,12 +15,12 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use std::sync::Arc;
 
-/// Replaces partial aggregates over a tensor scan by [`GridAggregateExec`], which yields the same partial
-/// states; the final aggregate stays as it is.
+/// Replaces aggregates over a tensor scan by [`GridAggregateExec`]: both stages of one where all of its groups can
+/// be kept at once, else the partial stage, whose states it yields, and the final aggregate stays as it is.
 ///
 /// It runs before DataFusion's own physical rules: they would put repartitioning between the aggregate and the
 /// scan, and could merge the partial and the final aggregate into one. `SET millibar.grid_aggregate = false`
-/// turns it off. What it doesn't take over it leaves alone, with the reason in a debug event.
+/// turns it off, `SET millibar.grid_final = false` leaves every final aggregate to DataFusion. What it doesn't take over it leaves alone, with the reason in a debug event.
 #[derive(Debug, Default)]
 pub struct GridAggregateRule {}
 
@@ -37,21 +37,25 @@ impl PhysicalOptimizerRule for GridAggregateRule {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !MillibarConfig::of(config).grid_aggregate {
+        let options = MillibarConfig::of(config);
+        if !options.grid_aggregate {
             return Ok(plan);
         }
         let rewritten = plan.transform_up(|node| {
             let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
                 return Ok(Transformed::no(node));
             };
-            match on_grid(aggregate) {
-                None => Ok(Transformed::no(node)),
-                Some(Ok(plan)) => Ok(Transformed::yes(plan)),
+            let stages = match on_grid(aggregate) {
+                None => None,
+                Some(Ok(plan)) => Some(plan),
                 Some(Err(Refusal(why))) => {
                     tracing::debug!(%why, "an aggregate goes through rows");
-                    noted(node, &why).map(Transformed::yes)
+                    return noted(node, &why).map(Transformed::yes);
                 }
-            }
+            };
+            let complete =
+                if options.grid_final { completed(stages.as_ref().unwrap_or(&node))? } else { None };
+            Ok(complete.or(stages).map_or_else(|| Transformed::no(node), Transformed::yes))
         });
         Ok(rewritten?.data)
     }
@@ -99,7 +103,19 @@ fn noted(plan: Arc<dyn ExecutionPlan>, why: &str) -> Result<Arc<dyn ExecutionPla
 fn partial_on_grid(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>, Refusal> {
     let reduction = Reduction::try_new(aggregate, aggregate.schema())?;
     let work = Work::plan(&reduction)?;
-    Ok(Arc::new(GridAggregateExec::new(reduction, work)))
+    Ok(Arc::new(GridAggregateExec::partial(reduction, work)))
+}
+
+/// What takes the place of `plan` if it is a final aggregate right above a reduction that can yield its values.
+fn completed(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
+    if !matches!(aggregate.mode(), AggregateMode::Final | AggregateMode::FinalPartitioned) {
+        return Ok(None);
+    }
+    let gathered = aggregate.input().downcast_ref::<CoalescePartitionsExec>();
+    let below = gathered.map_or(aggregate.input(), |gathered| gathered.input());
+    let Some(reduction) = below.downcast_ref::<GridAggregateExec>() else { return Ok(None) };
+    Ok(reduction.completed(aggregate)?.map(|complete| Arc::new(complete) as _))
 }
 
 /// A single-stage aggregate: partial states on the grid, gathered, below the final stage.

@@ -1,21 +1,21 @@
 //! Rows on their way to states: one sink for each distinct input of the aggregates that go through rows.
 
 use super::function::{Aggregate, Function, follows_total_order};
+use super::native::Native;
+use super::partial::Outcome;
 use super::states;
 use super::work::add_wants;
 use crate::codec::Block;
 use crate::engine::external;
 use crate::reduce::{Accumulators, NanPolicy, Wants};
 use crate::tgm::DType;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_empty_array};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::{filter_record_batch, prep_null_mask_filter};
 use datafusion::arrow::datatypes::*;
 use datafusion::common::Result;
 use datafusion::common::cast::as_boolean_array;
-use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
 
 /// Aggregates of the same arguments under the same filter.
@@ -26,7 +26,7 @@ pub(super) struct Sink {
     kernel: Vec<usize>,
     states: Option<Accumulators>,
     /// Aggregates with DataFusion's accumulators.
-    native: Vec<(usize, Box<dyn GroupsAccumulator>)>,
+    native: Vec<(usize, Native)>,
     /// `count` of any types: the rows of each group in which no argument is NULL.
     counted: Vec<usize>,
     counts: Vec<u64>,
@@ -77,7 +77,7 @@ impl Sink {
                 sink.kernel.push(index);
                 add_wants(&mut wants, aggregate.function);
             } else {
-                sink.native.push((index, accumulator(&aggregate.expr)?));
+                sink.native.push((index, Native::try_new(aggregate, groups, grouped)?));
             }
         }
         if let Some(dtype) = dtype.filter(|_| !sink.kernel.is_empty()) {
@@ -85,17 +85,12 @@ impl Sink {
             sink.states = Some(states.map_err(external)?);
         }
         sink.counts = vec![0; if sink.counted.is_empty() { 0 } else { groups }];
-        let none: Vec<ArrayRef> = types.iter().map(new_empty_array).collect();
-        for (_, native) in &mut sink.native {
-            // The filter keeps it from taking for granted that every group has a row.
-            native.update_batch(&none, &[], Some(&BooleanArray::new_null(0)), groups)?;
-        }
         Ok(sink)
     }
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        let native: usize = self.native.iter().map(|(_, native)| native.size()).sum();
+        let native: usize = self.native.iter().map(|(_, native)| native.memory()).sum();
         self.states.as_ref().map_or(0, Accumulators::memory) + self.counts.capacity() * 8 + native
     }
 
@@ -133,35 +128,75 @@ impl Sink {
                 None => vec![0; n],
             };
             for (_, native) in &mut self.native {
-                native.update_batch(&values, &groups, None, total)?;
+                native.update(&values, &groups, total)?;
             }
         }
         Ok(())
     }
 
-    /// State columns of its aggregates, by their place in the reduction.
+    /// Adds the states of `other`, of the same aggregates, whose rows come after those seen so far; `total` is the
+    /// number of groups.
+    ///
+    /// # Errors
+    /// Those of the accumulators.
+    pub(super) fn merge(&mut self, mut other: Self, total: usize) -> Result<()> {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        if let (Some(states), Some(more)) = (&mut self.states, &mut other.states) {
+            states.merge(more, |group| group).map_err(external)?;
+        }
+        let identity: Vec<usize> = (0..if self.native.is_empty() { 0 } else { total }).collect();
+        for ((_, native), (_, more)) in self.native.iter_mut().zip(&mut other.native) {
+            native.merge(&more.states()?, &identity, total)?;
+        }
+        Ok(())
+    }
+
+    /// The states of its aggregates, by their place in the reduction.
     ///
     /// # Errors
     /// As [`states::columns`], and those of DataFusion's accumulators.
-    pub(super) fn finish(
+    pub(super) fn states(
         &mut self,
         aggregates: &[Aggregate],
         grouped: bool,
-    ) -> Result<Vec<(usize, Vec<ArrayRef>)>> {
-        let mut columns = Vec::new();
+    ) -> Result<Vec<(usize, Outcome)>> {
+        let mut outcomes = self.of_kernels(aggregates, grouped)?;
+        for (index, native) in &mut self.native {
+            outcomes.push((*index, Outcome::States(native.states()?)));
+        }
+        Ok(outcomes)
+    }
+
+    /// As [`Sink::states`], with values where DataFusion's accumulators have them at hand.
+    ///
+    /// # Errors
+    /// As [`Sink::states`].
+    pub(super) fn values(
+        &mut self,
+        aggregates: &[Aggregate],
+        grouped: bool,
+    ) -> Result<Vec<(usize, Outcome)>> {
+        let mut outcomes = self.of_kernels(aggregates, grouped)?;
+        for (index, native) in &mut self.native {
+            outcomes.push((*index, Outcome::Value(native.values()?)));
+        }
+        Ok(outcomes)
+    }
+
+    /// The states of the aggregates that it counts or reduces itself.
+    fn of_kernels(&mut self, aggregates: &[Aggregate], grouped: bool) -> Result<Vec<(usize, Outcome)>> {
+        let mut outcomes = Vec::new();
         for &index in &self.counted {
-            columns.push((index, vec![states::count_column(&self.counts)]));
+            outcomes.push((index, Outcome::States(vec![states::count_column(&self.counts)])));
         }
         if let Some(accumulators) = &mut self.states {
             let reading = accumulators.read();
             for &index in &self.kernel {
-                columns.push((index, states::columns(&aggregates[index], &reading, grouped)?));
+                let states = states::columns(&aggregates[index], &reading, grouped)?;
+                outcomes.push((index, Outcome::States(states)));
             }
         }
-        for (index, native) in &mut self.native {
-            columns.push((*index, native.state(EmitTo::All)?));
-        }
-        Ok(columns)
+        Ok(outcomes)
     }
 }
 
@@ -186,14 +221,6 @@ pub(super) fn count(counts: &mut [u64], groups: Option<&[u32]>, rows: usize, nul
             nulls.inner().set_indices().for_each(|i| counts[groups[i] as usize] += 1);
         }
     }
-}
-
-fn accumulator(expr: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
-    if expr.groups_accumulator_supported() {
-        return expr.create_groups_accumulator();
-    }
-    let expr = Arc::clone(expr);
-    Ok(Box::new(GroupsAccumulatorAdapter::new(move || expr.create_accumulator())))
 }
 
 /// Whether the kernels' states for `values` are those of `aggregate`.

@@ -4,12 +4,11 @@
 //! and no sum, no smallest value; `avg` by group has no count either.
 
 use super::function::{Aggregate, Function};
+use super::native::Native;
 use crate::codec::Values;
 use crate::engine::types;
 use crate::reduce::{Moments, Reading, Sums};
-use datafusion::arrow::array::{
-    ArrayRef, Decimal128Array, Float64Array, Int64Array, UInt64Array, new_null_array,
-};
+use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, UInt64Array};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
@@ -48,17 +47,30 @@ pub(super) fn columns(aggregate: &Aggregate, reading: &Reading<'_>, grouped: boo
     }
 }
 
-/// State columns of `aggregate` for groups of which no cell was seen.
-pub(super) fn empty_columns(aggregate: &Aggregate, groups: usize, grouped: bool) -> Vec<ArrayRef> {
-    let nulls = |state: &DataType| new_null_array(state, groups);
-    let zeros = || Arc::new(UInt64Array::from_value(0, groups)) as ArrayRef;
-    let zero = || Arc::new(Float64Array::from_value(0.0, groups)) as ArrayRef;
-    match aggregate.function {
-        Function::Count => vec![Arc::new(Int64Array::from_value(0, groups))],
-        Function::Moments => vec![zeros(), zero(), zero()],
-        Function::Avg if !grouped => vec![zeros(), nulls(&aggregate.states[1])],
-        _ => aggregate.states.iter().map(nulls).collect(),
+/// State columns of `aggregate` for groups of which no cell was seen: as an accumulator of DataFusion's has them
+/// that was never fed.
+///
+/// # Errors
+/// Those of the accumulator.
+pub(super) fn empty(aggregate: &Aggregate, groups: usize, grouped: bool) -> Result<Vec<ArrayRef>> {
+    Native::try_new(aggregate, groups, grouped)?.states()
+}
+
+/// Final values of `aggregate` from its state columns.
+///
+/// # Errors
+/// If an integer sum leaves its type; those of DataFusion's accumulators.
+pub(super) fn value(aggregate: &Aggregate, states: Vec<ArrayRef>, grouped: bool) -> Result<ArrayRef> {
+    let plain = matches!(aggregate.function, Function::Count | Function::Sum | Function::Min | Function::Max);
+    if let ([state], true) = (&states[..], plain)
+        && state.data_type() == aggregate.expr.field().data_type()
+    {
+        return Ok(Arc::clone(state));
     }
+    let groups = states.first().map_or(0, |state| state.len());
+    let mut native = Native::try_new(aggregate, groups, grouped)?;
+    native.merge(&states, &(0..groups).collect::<Vec<_>>(), groups)?;
+    native.values()
 }
 
 fn missing<T>(what: &str) -> Result<T> {

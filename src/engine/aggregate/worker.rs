@@ -23,8 +23,8 @@ use std::time::Instant;
 
 /// What one partition needs.
 pub(super) struct Worker<'a> {
-    pub reduction: &'a Reduction,
-    pub work: &'a Work,
+    pub reduction: Arc<Reduction>,
+    pub work: Arc<Work>,
     pub reader: Reader,
     pub metrics: ScanMetrics,
     /// Holds the bytes of states.
@@ -35,42 +35,55 @@ pub(super) struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Does `tasks` and hands over batches of partial states.
+    /// Does the tasks of `partition` and hands over batches of partial states.
     ///
     /// # Errors
     /// Those of reading, decoding and evaluating, with file, message and object; a memory pool that is
     /// exhausted; whatever `emit` returns.
     pub(super) fn run(
         mut self,
-        tasks: &[Task],
+        partition: usize,
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        if self.work.dense { self.run_dense(tasks, emit) } else { self.run_local(tasks, emit) }
+        let work = Arc::clone(&self.work);
+        if work.dense {
+            let partial = self.dense(partition)?;
+            return if (self.cancelled)() {
+                Ok(())
+            } else {
+                sliced(&partial.finish(None)?, self.batch_size, emit)
+            };
+        }
+        self.run_local(&work.partitions[partition], emit)
     }
 
-    /// All groups at once, emitted at the end.
-    fn run_dense(&mut self, tasks: &[Task], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        let map = &self.reduction.groups.map;
-        let mut partial = Partial::new(self.reduction, &self.work.passes, map);
+    /// Does the tasks of `partition` with all groups at once; `work.dense` says that there is room. Incomplete
+    /// where the query was cancelled.
+    ///
+    /// # Errors
+    /// As [`Worker::run`].
+    pub(super) fn dense(&mut self, partition: usize) -> Result<Partial> {
+        let (work, map) = (Arc::clone(&self.work), Arc::clone(&self.reduction.groups.map));
+        let mut partial = Partial::new(&self.reduction, &self.work, &map);
         let mut sources = [None, None];
-        for task in tasks {
+        for task in &work.partitions[partition] {
             if (self.cancelled)() {
-                return Ok(());
+                break;
             }
             match task {
                 Task::Count(part) => partial.count(part)?,
-                Task::Direct { pass, part } => self.direct(*pass, part, map, &mut partial)?,
+                Task::Direct { pass, part } => self.direct(*pass, part, &map, &mut partial)?,
                 Task::Rows { side, unit } => {
                     let source = match &mut sources[*side as usize] {
                         Some(source) => source,
                         none => none.insert(self.row_source(*side, &mut partial)?),
                     };
-                    self.rows(*unit, source, map, &mut partial)?;
+                    self.rows(*unit, source, &map, &mut partial)?;
                 }
             }
             self.states.try_resize(partial.memory())?;
         }
-        self.emit(partial.finish(None)?, emit)
+        Ok(partial)
     }
 
     /// Each task's groups on their own: there are too many to keep them all.
@@ -83,7 +96,7 @@ impl Worker<'_> {
                 return internal_err!("rows with more groups than fit");
             };
             let local = self.reduction.groups.map.localise(part);
-            let mut partial = Partial::new(self.reduction, &self.work.passes, &local.map);
+            let mut partial = Partial::new(&self.reduction, &self.work, &local.map);
             match task {
                 Task::Direct { pass, part } => {
                     if self.work.counting == Some(*pass) {
@@ -94,20 +107,13 @@ impl Worker<'_> {
                 _ => partial.count(part)?,
             }
             self.states.try_resize(partial.memory())?;
-            self.emit(partial.finish(Some(&local))?, emit)?;
-        }
-        Ok(())
-    }
-
-    fn emit(&self, batch: RecordBatch, emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        for start in (0..batch.num_rows()).step_by(self.batch_size.max(1)) {
-            emit(batch.slice(start, self.batch_size.max(1).min(batch.num_rows() - start)))?;
+            sliced(&partial.finish(Some(&local))?, self.batch_size, emit)?;
         }
         Ok(())
     }
 
     /// Decodes a part of a pass's variable into its states.
-    fn direct(&mut self, pass: usize, part: &Part, map: &GroupMap, partial: &mut Partial<'_>) -> Result<()> {
+    fn direct(&mut self, pass: usize, part: &Part, map: &GroupMap, partial: &mut Partial) -> Result<()> {
         let start = Instant::now();
         let variable = &self.reduction.grid.variables[self.work.passes[pass].variable];
         let states = partial.states(pass)?;
@@ -134,7 +140,7 @@ impl Worker<'_> {
         unit: u64,
         source: &mut RowSource,
         map: &GroupMap,
-        partial: &mut Partial<'_>,
+        partial: &mut Partial,
     ) -> Result<()> {
         let unit = source.layout.unit(unit);
         let batch = source.rows.read(&unit)?;
@@ -150,11 +156,11 @@ impl Worker<'_> {
     }
 
     /// A reader of the columns that rows need, and sinks for the aggregates.
-    fn row_source(&self, side: Side, partial: &mut Partial<'_>) -> Result<RowSource> {
+    fn row_source(&self, side: Side, partial: &mut Partial) -> Result<RowSource> {
         let Some(layout) = &self.work.layouts[side as usize] else {
             return internal_err!("there is no layout of rows");
         };
-        let reduction = self.reduction;
+        let reduction = &*self.reduction;
         let columns = reduction.row_columns(side);
         let mut at = vec![None; reduction.coords.schema().fields().len()];
         columns.iter().enumerate().for_each(|(index, &column)| at[column] = Some(index));
@@ -179,6 +185,20 @@ impl Worker<'_> {
         };
         Ok(RowSource { side, layout: Arc::clone(layout), rows })
     }
+}
+
+/// Hands over `batch` in slices of at most `rows`.
+///
+/// # Errors
+/// Whatever `emit` returns.
+pub(super) fn sliced(
+    batch: &RecordBatch,
+    rows: usize,
+    emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let rows = rows.max(1);
+    let starts = (0..batch.num_rows()).step_by(rows);
+    starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).try_for_each(emit)
 }
 
 /// Where rows come from.
