@@ -12,6 +12,7 @@ use super::{Block, Values};
 use crate::source::Bytes;
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// Elements `start..start + count` of a flattened object, C order.
@@ -93,6 +94,14 @@ impl Pipeline {
     /// [`Verify::FullDecodes`] asks before the first block is handed out.
     pub fn decodes_whole(&self, elements: u64, range_threshold: f64) -> bool {
         elements > 0 && (elements == self.plan.len || !self.by_ranges(elements, range_threshold))
+    }
+
+    /// Where in the payload region the elements of a range are, if they can be looked at without the others: the
+    /// object is uncompressed, unshuffled and unmasked.
+    pub(crate) fn stored_at(&self, elements: Range<u64>) -> Option<Range<u64>> {
+        let plan = &*self.plan;
+        let plain = plan.compression == Compression::None && plan.shuffle.is_none() && plan.masks.is_empty();
+        plain.then(|| plan.bytes_of(elements.start, elements.end))
     }
 
     /// The cost rule. Uncompressed values cost what is read of them, so ranges never cost more than the whole.

@@ -10,6 +10,7 @@ use crate::{Error, Result};
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Coords and variables of one location; one [`GridTable`] for each grid (set of dims) that occurs.
@@ -77,6 +78,15 @@ impl Chunk {
     /// [`Error::Unsupported`], [`Error::Codec`] or [`Error::Limit`] of this object.
     pub fn pipeline(&self) -> Result<&Pipeline> {
         self.pipeline.as_ref().map_err(Clone::clone)
+    }
+
+    /// The bytes of the file that a visit of `elements` (a range of flat ones) looks at, at most.
+    pub(super) fn bytes_of(&self, elements: Range<u64>) -> Range<u64> {
+        let region = &self.object.region;
+        match self.pipeline.as_ref().ok().and_then(|pipeline| pipeline.stored_at(elements)) {
+            Some(stored) => region.start + stored.start..region.start + stored.end,
+            None => region.clone(),
+        }
     }
 }
 

@@ -114,6 +114,9 @@ impl Reader {
         let threshold = self.options.range_threshold;
         let (scratch, stats) = (&mut self.scratch, &mut self.stats.decode);
         pipeline.visit(&region, &self.ranges, threshold, scratch, stats, sink)?;
+        if let [first, .., last] | [first @ last] = self.ranges.as_slice() {
+            chunk.source.done_with(chunk.bytes_of(first.start..last.start + last.count));
+        }
         Ok(true)
     }
 

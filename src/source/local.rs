@@ -1,6 +1,7 @@
 //! Local files, memory-mapped.
 
-use super::{Bytes, Source, Stamp};
+use super::resident::Resident;
+use super::{Bytes, Source, Stamp, lend};
 use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io;
@@ -14,6 +15,8 @@ use std::time::UNIX_EPOCH;
 pub struct LocalFile {
     name: Arc<str>,
     stamp: Stamp,
+    /// `None` for an empty file, which can't be mapped.
+    map: Option<Arc<Resident>>,
     bytes: Bytes,
 }
 
@@ -40,15 +43,26 @@ impl LocalFile {
             Ok(after) => after.as_nanos() as i128,
             Err(before) => -(before.duration().as_nanos() as i128),
         };
-        let bytes = if meta.len() == 0 {
-            Bytes::new() // an empty file can't be mapped
-        } else {
+        let mut resident = None;
+        let mut bytes = Bytes::new();
+        if meta.len() > 0 {
             // SAFETY: the map is read-only and private to us. A file that another process truncates while
             // it is mapped faults on access; that is the contract of every mapped reader, and documented.
-            Bytes::from_owner(unsafe { memmap2::Mmap::map(&file) }.map_err(map)?)
-        };
+            let map = Arc::new(Resident::new(unsafe { memmap2::Mmap::map(&file) }.map_err(map)?));
+            bytes = Bytes::from_owner(Lent(Arc::clone(&map)));
+            resident = Some(map);
+        }
         let stamp = Stamp { len: bytes.len() as u64, modified_ns };
-        Ok(Self { name, stamp, bytes })
+        Ok(Self { name, stamp, map: resident, bytes })
+    }
+}
+
+/// A map as the owner of what is lent of it.
+struct Lent(Arc<Resident>);
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
     }
 }
 
@@ -66,14 +80,19 @@ impl Source for LocalFile {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        if range.start > range.end || range.end > self.stamp.len {
-            let what = format!("bytes {}..{} leave a file of {}", range.start, range.end, self.stamp.len);
-            return Err(Error::io(
-                Arc::clone(&self.name),
-                io::Error::new(io::ErrorKind::UnexpectedEof, what),
-            ));
+        lend(&self.name, &self.bytes, range)
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        if let Some(map) = &self.map {
+            map.will_need(range);
         }
-        Ok(self.bytes.slice(range.start as usize..range.end as usize))
+    }
+
+    fn done_with(&self, range: Range<u64>) {
+        if let Some(map) = &self.map {
+            map.done_with(range);
+        }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Bytes that are in memory already.
 
-use super::{Bytes, Source, Stamp};
-use crate::{Error, Result};
-use std::io;
+use super::{Bytes, Source, Stamp, lend};
+use crate::Result;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -37,18 +36,14 @@ impl Source for Memory {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        if range.start > range.end || range.end > self.stamp.len {
-            let what = format!("bytes {}..{} leave a file of {}", range.start, range.end, self.stamp.len);
-            let error = io::Error::new(io::ErrorKind::UnexpectedEof, what);
-            return Err(Error::io(Arc::clone(&self.name), error));
-        }
-        Ok(self.bytes.slice(range.start as usize..range.end as usize))
+        lend(&self.name, &self.bytes, range)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
 
     #[test]
     fn lends_ranges_within_the_bytes() {

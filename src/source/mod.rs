@@ -1,14 +1,21 @@
 //! Bytes of files: byte ranges in, [`Bytes`] out.
+//!
+//! A reader says what it will read soon ([`Source::will_need`]) and what it is through with
+//! ([`Source::done_with`]), so that reading overlaps decoding and a file that is larger than memory passes
+//! through a small part of it. Both are hints: they never fail, and nothing depends on them but time and
+//! memory.
 
 mod local;
 mod memory;
+mod resident;
 
 pub use bytes::Bytes;
 pub use local::LocalFile;
 pub use memory::Memory;
 
-use crate::Result;
+use crate::{Error, Result};
 use std::fmt;
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -36,6 +43,25 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// The bytes of `range`; a mapped file lends them without a copy.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) if the range is reversed, leaves the file, or can't be read.
+    /// [`Error::Io`] if the range is reversed, leaves the file, or can't be read.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
+    /// `range` will be read soon: fetch what of it isn't at hand, without waiting for it. What leaves the file
+    /// is ignored.
+    fn will_need(&self, _range: Range<u64>) {}
+    /// `range` was read and won't be for a while: what is held of it beside what was lent may go. What leaves
+    /// the file is ignored.
+    fn done_with(&self, _range: Range<u64>) {}
+}
+
+/// The bytes of `range` out of all `bytes` of the file `name`, lent.
+///
+/// # Errors
+/// [`Error::Io`] if the range is reversed or leaves the file.
+fn lend(name: &Arc<str>, bytes: &Bytes, range: Range<u64>) -> Result<Bytes> {
+    let len = bytes.len() as u64;
+    if range.start > range.end || range.end > len {
+        let what = format!("bytes {}..{} leave a file of {len}", range.start, range.end);
+        return Err(Error::io(Arc::clone(name), io::Error::new(io::ErrorKind::UnexpectedEof, what)));
+    }
+    Ok(bytes.slice(range.start as usize..range.end as usize))
 }

@@ -20,6 +20,7 @@ pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits:
     while let Next::Frame(frame) = next_frame(window, pos)? {
         pos = frame.span.end;
         walk.take(&frame)?;
+        source.done_with(frame.span);
     }
     let (metadata, objects) = walk.finish()?;
     Ok(Message { place: at.clone(), span: envelope.span, flags: envelope.flags, metadata, objects })

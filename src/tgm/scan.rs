@@ -45,6 +45,7 @@ pub(super) fn scan(source: &dyn Source, broken_limit: u64) -> Result<Vec<Result<
     while let Some(start) = find_magic(Window { source, at: &file, end: source.len() }, pos)? {
         let at = file.message(found.len() as u64);
         let hop = hop(Window { source, at: &at, end: source.len() }, start)?;
+        source.done_with(pos..hop.resume);
         pos = hop.resume;
         if let Err(error) = &hop.found {
             if let Error::Io { .. } = error {

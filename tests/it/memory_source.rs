@@ -1,25 +1,43 @@
-//! A source in memory that remembers what was read from it.
+//! A source in memory that remembers what was asked of it.
 
 use millibar::Result;
 use millibar::source::{Bytes, Memory, Source, Stamp};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-/// Bytes with a record of the ranges read.
+/// Bytes with a record of the ranges that were read, and of the hints that were given.
 #[derive(Debug)]
 pub(crate) struct MemorySource {
     memory: Memory,
     reads: Mutex<Vec<Range<u64>>>,
+    asked: Mutex<Vec<Asked>>,
+}
+
+/// A hint or a read of payloads, in the order in which they came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    WillNeed(Range<u64>),
+    Read(Range<u64>),
+    DoneWith(Range<u64>),
 }
 
 impl MemorySource {
     pub(crate) fn new(bytes: impl Into<Bytes>) -> Arc<Self> {
-        Arc::new(Self { memory: Memory::new("memory.tgm", bytes), reads: Mutex::default() })
+        Arc::new(Self {
+            memory: Memory::new("memory.tgm", bytes),
+            reads: Mutex::default(),
+            asked: Mutex::default(),
+        })
     }
 
     /// The ranges read since the last call, in order.
     pub(crate) fn take_reads(&self) -> Vec<Range<u64>> {
         std::mem::take(&mut self.reads.lock().unwrap())
+    }
+
+    /// Reads and hints since the last call, in order.
+    pub(crate) fn take_asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.asked.lock().unwrap())
     }
 }
 
@@ -43,7 +61,16 @@ impl Source for MemorySource {
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let bytes = self.memory.read(range.clone())?;
-        self.reads.lock().unwrap().push(range);
+        self.reads.lock().unwrap().push(range.clone());
+        self.asked.lock().unwrap().push(Asked::Read(range));
         Ok(bytes)
+    }
+
+    fn will_need(&self, range: Range<u64>) {
+        self.asked.lock().unwrap().push(Asked::WillNeed(range));
+    }
+
+    fn done_with(&self, range: Range<u64>) {
+        self.asked.lock().unwrap().push(Asked::DoneWith(range));
     }
 }
