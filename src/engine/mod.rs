@@ -9,6 +9,7 @@
 //! labels    literals beside Float32 dims
 //! scan      TensorScanExec: rows in the grid's C order (layout, rows, order)
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
+//! stream    batches made on blocking threads, a step ahead of their consumer
 //! functions std, and sum of integers without overflow
 //! metrics   what EXPLAIN ANALYZE shows
 //! ```
@@ -30,6 +31,7 @@ mod labels;
 mod layout;
 mod order;
 mod rows;
+mod stream;
 
 pub use config::MillibarConfig;
 pub use provider::TensorTable;

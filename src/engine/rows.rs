@@ -1,16 +1,12 @@
 //! Rows of one partition: unit after unit is read, given its labels, and handed out in batches.
 //!
-//! Decoding happens inside the poll of the partition's stream, one unit at a time: a unit is bounded (see
-//! [`super::layout`]), the stream returns to its caller after each batch, and DataFusion already gives every
-//! partition its own task. Another thread per scan would add a copy of the unit's size and a queue, and take
-//! the core away from the operators above.
-//!
 //! A batch owns its cells: slices of a unit would count as the whole unit wherever DataFusion sums up memory.
 //! Labels are made a batch at a time; those that are constant over a batch are made once for many.
 
 use super::layout::{Layout, Unit};
 use super::metrics::ScanMetrics;
 use super::scan::ColumnSource;
+use super::stream::{Producer, Stop};
 use super::{external, types};
 use crate::dataset::GridTable;
 use crate::dataset::read::Reader;
@@ -55,9 +51,8 @@ pub(crate) struct Current {
     done: usize,
 }
 
-impl Rows {
-    /// The next batch; `None` at the end.
-    pub(crate) fn next(&mut self) -> Result<Option<RecordBatch>> {
+impl Producer for Rows {
+    fn next(&mut self, _: &Stop) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(unit) = &mut self.current {
                 let left = unit.rows - unit.done;
@@ -79,7 +74,9 @@ impl Rows {
             self.current = Some(unit);
         }
     }
+}
 
+impl Rows {
     /// All rows of `unit`, or as many as are still wanted.
     pub(crate) fn read(&mut self, unit: &Unit) -> Result<RecordBatch> {
         let unit = self.open(unit)?;

@@ -6,6 +6,7 @@ use super::metrics::ScanMetrics;
 use super::order;
 use super::provider::TensorTable;
 use super::rows::{LabelCache, Rows};
+use super::stream;
 use crate::dataset::read::{ReadOptions, Reader};
 use crate::dataset::{GridTable, Variable};
 use crate::tensor::Selection;
@@ -20,11 +21,8 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
 };
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
-};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use std::fmt;
 use std::ops::Range;
@@ -350,22 +348,7 @@ impl ExecutionPlan for TensorScanExec {
             MemoryConsumer::new(format!("TensorScanExec[{partition}]")).register(context.memory_pool());
         memory.try_grow(self.memory())?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let mut rows = Some(self.rows_of(partition));
-        let next = move || {
-            let _held = &memory;
-            let timer = baseline.elapsed_compute().timer();
-            let batch = rows.as_mut()?.next().transpose();
-            timer.done();
-            match &batch {
-                Some(Ok(batch)) => {
-                    batch.record_output(&baseline);
-                }
-                _ => rows = None, // an error ends the stream, too
-            }
-            batch
-        };
-        let stream = futures::stream::iter(std::iter::from_fn(next));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream)))
+        Ok(stream::stream(Arc::clone(&self.schema), self.rows_of(partition), memory, baseline))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
