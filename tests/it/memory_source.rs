@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex};
 #[derive(Debug)]
 pub(crate) struct MemorySource {
     memory: Memory,
-    reads: Mutex<Vec<Range<u64>>>,
     asked: Mutex<Vec<Asked>>,
 }
 
-/// A hint or a read of payloads, in the order in which they came.
+/// What a source is asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
     WillNeed(Range<u64>),
@@ -23,16 +22,13 @@ pub(crate) enum Asked {
 
 impl MemorySource {
     pub(crate) fn new(bytes: impl Into<Bytes>) -> Arc<Self> {
-        Arc::new(Self {
-            memory: Memory::new("memory.tgm", bytes),
-            reads: Mutex::default(),
-            asked: Mutex::default(),
-        })
+        Arc::new(Self { memory: Memory::new("memory.tgm", bytes), asked: Mutex::default() })
     }
 
     /// The ranges read since the last call, in order.
     pub(crate) fn take_reads(&self) -> Vec<Range<u64>> {
-        std::mem::take(&mut self.reads.lock().unwrap())
+        let read = |asked| if let Asked::Read(range) = asked { Some(range) } else { None };
+        self.take_asked().into_iter().filter_map(read).collect()
     }
 
     /// Reads and hints since the last call, in order.
@@ -61,7 +57,6 @@ impl Source for MemorySource {
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let bytes = self.memory.read(range.clone())?;
-        self.reads.lock().unwrap().push(range.clone());
         self.asked.lock().unwrap().push(Asked::Read(range));
         Ok(bytes)
     }
