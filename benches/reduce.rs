@@ -33,7 +33,7 @@ static HOLED: LazyLock<Vec<f32>> =
 fn parts() -> Vec<Part> {
     let grid =
         ChunkGrid::try_new(SHAPE.to_vec(), vec![1, SHAPE[1], SHAPE[2], SHAPE[3]]).expect("a sound grid");
-    grid.parts(&Selection::all(&SHAPE))
+    grid.parts(&Selection::all(&SHAPE)).iter().collect()
 }
 
 /// Groups by dims: their positions, divided by the number given with each.

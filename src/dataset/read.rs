@@ -9,7 +9,6 @@ use crate::codec::{Block, DecodeStats, ElementRange, Pipeline, Scratch, Values, 
 use crate::tensor::{DimSelection, Part, Selection};
 use crate::tgm;
 use crate::{Error, Result, each_dtype};
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How cells are read.
@@ -144,11 +143,12 @@ impl Reader {
     /// As [`Reader::visit_part`].
     pub fn read_slab(&mut self, variable: &Variable, selection: &Selection) -> Result<Cells> {
         let product = Selection::product(selection.dims.clone());
-        let mut parts = variable.grid.parts(&product);
-        if !selection.masks.is_empty() {
-            let kept: HashSet<u64> = variable.grid.parts(selection).iter().map(|part| part.chunk).collect();
-            parts.retain(|part| kept.contains(&part.chunk));
-        }
+        let whole = variable.grid.parts(&product);
+        // The same slots, so the same places.
+        let masked = variable.grid.parts(selection);
+        let kept = masked.numbers(0..u64::MAX).map(|place| place.kept > 0);
+        let parts = whole.iter().zip(kept).filter_map(|(part, kept)| kept.then_some(part));
+        let parts: Vec<Part> = parts.collect();
         let cells = product.len();
         if let [part] = parts.as_slice()
             && part.len() == cells

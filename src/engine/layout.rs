@@ -85,6 +85,14 @@ impl Layout {
         selection
     }
 
+    /// Cells of the first `units` units, before masks.
+    pub(crate) fn cells(&self, units: u64) -> u64 {
+        let Some(last) = self.blocks.last() else { return 0 };
+        let blocks = self.blocks.len() as u64;
+        let inner: u64 = self.lens.get(self.outer + 1..).map_or(1, |inner| inner.iter().product());
+        (units / blocks * last.end + self.blocks[(units % blocks) as usize].start) * inner
+    }
+
     /// Cells of the largest unit, before masks.
     pub(crate) fn largest(&self) -> u64 {
         let block = self.blocks.iter().map(|block| block.end - block.start).max().unwrap_or(0);
@@ -166,12 +174,14 @@ mod tests {
             let selection = Selection::product(dims.iter().map(|keep| DimSelection::from_keep(keep)).collect());
             let grains = [grain[..dims.len()].to_vec()];
             let layout = Layout::new(selection.clone(), &grains, target);
-            let mut cells = Vec::new();
+            let (mut cells, mut counted) = (Vec::new(), vec![0]);
             for unit in (0..layout.units()).map(|index| layout.unit(index)) {
                 let unit = layout.selection(&unit);
                 prop_assert!(unit.len() <= layout.largest());
                 cells.extend(list(&unit));
+                counted.push(cells.len() as u64);
             }
+            prop_assert_eq!((0..=layout.units()).map(|units| layout.cells(units)).collect::<Vec<_>>(), counted);
             prop_assert_eq!(cells, list(&selection));
             let mut chunks: Vec<Vec<Vec<u64>>> = Vec::new();
             for unit in (0..layout.units()).map(|index| layout.unit(index)) {

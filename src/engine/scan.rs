@@ -184,7 +184,7 @@ impl TensorScanExec {
 
     /// Chunks of the projected variables: how many the selection touches, and how many there are.
     fn chunks(&self) -> (u64, u64) {
-        let touched = |variable: &Variable| variable.grid.parts(&self.selection).len() as u64;
+        let touched = |variable: &Variable| variable.grid.parts(&self.selection).len();
         self.variables().fold((0, 0), |(some, all), v| (some + touched(v), all + v.chunks.len() as u64))
     }
 
@@ -229,8 +229,9 @@ impl TensorScanExec {
             Some(partition) if self.partitions.len() > 1 => self.partitions[partition].clone(),
             _ => return self.total_statistics(),
         };
-        let rows = units.map(|unit| self.layout.selection(&self.layout.unit(unit)).len()).sum::<u64>();
-        let rows = Precision::Exact(rows as usize);
+        let rows = (self.layout.cells(units.end) - self.layout.cells(units.start)) as usize;
+        let rows =
+            if self.selection.masks.is_empty() { Precision::Exact(rows) } else { Precision::Inexact(rows) };
         Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema) }
     }
 

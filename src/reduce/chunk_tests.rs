@@ -132,7 +132,7 @@ proptest! {
         let mut states = Accumulators::try_new(DType::Float32, map.groups(), ALL, NanPolicy::Null).unwrap();
         let mut model: Model = vec![Vec::new(); map.groups()];
         let (mut rows, mut want_rows) = (vec![0; map.groups()], vec![0; map.groups()]);
-        for part in grid.parts(&selection) {
+        for part in grid.parts(&selection).iter() {
             let data = data(&part, &mut dice);
             let valid: Vec<bool> = data.iter().map(|_| dice.roll(4) > 0).collect();
             let valid = (dice.roll(2) == 0).then_some(&valid[..]);
@@ -159,7 +159,7 @@ proptest! {
         let mut states = Accumulators::try_new(DType::Float32, map.groups(), ALL, NanPolicy::Null).unwrap();
         let mut direct = states.clone();
         let mut rows = vec![0; map.groups()];
-        for part in grid.parts(&selection) {
+        for part in grid.parts(&selection).iter() {
             let local = map.localise(&part);
             prop_assert!(local.map.groups() <= map.groups());
             prop_assert!(local.map.groups() as u64 <= part.within.iter().map(DimSelection::len).product());
@@ -195,7 +195,7 @@ proptest! {
 #[test]
 fn blocks_and_counts_that_do_not_fit_are_refused() {
     let grid = ChunkGrid::whole(vec![4, 5]).unwrap();
-    let part = grid.parts(&Selection::all(grid.shape())).remove(0);
+    let part = grid.parts(&Selection::all(grid.shape())).get(0).unwrap();
     let map = GroupMap::single(grid.shape());
     let mut reducer = ChunkReducer::new(&part, &map);
     let mut states = Accumulators::try_new(DType::Float32, 1, ALL, NanPolicy::Null).unwrap();
@@ -225,7 +225,7 @@ fn impossible_groups_are_refused() {
     let huge = vec![factor(&[0], &[0, 1], u32::MAX), factor(&[1], &[0, 1, 2], u32::MAX)];
     let map = GroupMap::try_new(&shape, huge).unwrap();
     let grid = ChunkGrid::whole(shape.to_vec()).unwrap();
-    let part = grid.parts(&Selection::all(&shape)).remove(0);
+    let part = grid.parts(&Selection::all(&shape)).get(0).unwrap();
     // Too many to reduce into, but not where a part touches few of them.
     let local = map.localise(&part);
     assert_eq!(local.map.groups(), 6);

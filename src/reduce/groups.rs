@@ -79,6 +79,11 @@ impl GroupMap {
         self.groups
     }
 
+    /// Cells per dim that the map knows.
+    pub fn shape(&self) -> &[u64] {
+        &self.shape
+    }
+
     /// The factors, as given.
     pub fn factors(&self) -> &[Factor] {
         &self.factors

@@ -6,9 +6,21 @@ use super::{DimMask, DimSelection};
 ///
 /// Dims that no mask mentions only multiply; masks are walked together only where they share dims.
 pub(crate) fn kept(origin: &[u64], within: &[DimSelection], masks: &[DimMask]) -> u64 {
-    let mut left: Vec<&DimMask> = masks.iter().collect();
     let mut free = vec![true; within.len()];
     let mut cells = 1u64;
+    for (dims, together) in components(masks) {
+        dims.iter().for_each(|&dim| free[dim] = false);
+        let mut position = vec![0; within.len()];
+        cells = cells.saturating_mul(walk(origin, within, &together, &dims, &mut position));
+    }
+    let others = within.iter().zip(free).filter(|(_, free)| *free);
+    others.fold(cells, |cells, (dim, _)| cells.saturating_mul(dim.len()))
+}
+
+/// Masks put together where they share dims, each with all dims (ascending) of those together.
+pub(super) fn components(masks: &[DimMask]) -> Vec<(Vec<usize>, Vec<&DimMask>)> {
+    let mut left: Vec<&DimMask> = masks.iter().collect();
+    let mut components = Vec::new();
     while let Some(first) = left.pop() {
         let mut dims = first.dims().to_vec();
         let mut together = vec![first];
@@ -19,12 +31,9 @@ pub(crate) fn kept(origin: &[u64], within: &[DimSelection], masks: &[DimMask]) -
         }
         dims.sort_unstable();
         dims.dedup();
-        dims.iter().for_each(|&dim| free[dim] = false);
-        let mut position = vec![0; within.len()];
-        cells = cells.saturating_mul(walk(origin, within, &together, &dims, &mut position));
+        components.push((dims, together));
     }
-    let others = within.iter().zip(free).filter(|(_, free)| *free);
-    others.fold(cells, |cells, (dim, _)| cells.saturating_mul(dim.len()))
+    components
 }
 
 /// Cells of the cross product of `dims` that all of `masks` keep.

@@ -1,6 +1,7 @@
 //! How a variable is cut into rectangular chunks.
 
-use super::{DimMask, DimSelection, Part, Selection};
+use super::parts::Slots;
+use super::{DimSelection, Parts, Selection};
 use crate::{Error, Result};
 
 /// A regular chunk grid; chunks at the far edges are cut to the shape. Outermost dim first.
@@ -9,15 +10,6 @@ pub struct ChunkGrid {
     shape: Vec<u64>,
     chunk_shape: Vec<u64>,
     counts: Vec<u64>,
-}
-
-/// What a selection takes of the chunks in one position along a dim.
-#[derive(Debug, Clone)]
-struct Slot {
-    chunk: u64,
-    origin: u64,
-    extent: u64,
-    within: DimSelection,
 }
 
 impl ChunkGrid {
@@ -101,49 +93,14 @@ impl ChunkGrid {
     /// within     3..4      0..4      0..1
     /// ```
     /// Parts are disjoint, none is empty, and together they are the selection. Costs time in proportion to the
-    /// touched chunks (and the sizes of masks), not to the grid. Positions outside the grid are ignored.
-    pub fn parts(&self, selection: &Selection) -> Vec<Part> {
-        let slots: Vec<Vec<Slot>> = (0..self.shape.len())
-            .map(|dim| self.slots(dim, selection.dims.get(dim).unwrap_or(&DimSelection::none())))
-            .collect();
-        let touched = slots.iter().map(Vec::len).product();
-        let mut parts = Vec::with_capacity(if selection.masks.is_empty() { touched } else { 0 });
-        let mut at = vec![0; slots.len()];
-        for _ in 0..touched {
-            let chosen: Vec<&Slot> = slots.iter().zip(&at).map(|(slots, &at)| &slots[at]).collect();
-            parts.extend(self.part(&chosen, &selection.masks));
-            step(&mut at, |dim| slots[dim].len());
-        }
-        parts
-    }
-
-    /// The touched chunk positions along `dim`.
-    fn slots(&self, dim: usize, selection: &DimSelection) -> Vec<Slot> {
-        let (len, chunk_len) = (self.shape[dim], self.chunk_shape[dim]);
-        let mut slots = Vec::new();
-        let mut nth = 0;
-        while let Some(position) = selection.get(nth).filter(|&position| position < len) {
-            let chunk = position / chunk_len;
-            let origin = chunk * chunk_len;
-            let extent = chunk_len.min(len - origin);
-            let within = selection.within(origin..origin + extent);
-            nth += within.len();
-            slots.push(Slot { chunk, origin, extent, within });
-        }
-        slots
-    }
-
-    /// The part of one touched chunk; `None` if masks leave nothing of it.
-    fn part(&self, slots: &[&Slot], masks: &[DimMask]) -> Option<Part> {
-        let chunk = slots.iter().zip(&self.counts).fold(0, |chunk, (slot, count)| chunk * count + slot.chunk);
-        let part = Part {
-            chunk,
-            origin: slots.iter().map(|slot| slot.origin).collect(),
-            shape: slots.iter().map(|slot| slot.extent).collect(),
-            within: slots.iter().map(|slot| slot.within.clone()).collect(),
-            masks: Vec::new(),
-        };
-        if masks.is_empty() { Some(part) } else { part.masked(masks) }
+    /// positions that are touched along each dim and to the sizes of masks, not to the number of chunks.
+    /// Positions outside the grid are ignored.
+    pub fn parts(&self, selection: &Selection) -> Parts {
+        let slots = (0..self.shape.len()).map(|dim| {
+            let kept = selection.dims.get(dim).unwrap_or(&DimSelection::Range(0..0)).clone();
+            Slots::new(self.shape[dim], self.chunk_shape[dim].max(1), &kept)
+        });
+        Parts::new(self.counts.clone(), slots.collect(), &selection.masks)
     }
 }
 

@@ -59,17 +59,14 @@ impl Part {
         }
     }
 
-    /// This part (which has no masks yet) under `masks`; `None` if they leave nothing.
-    pub(crate) fn masked(mut self, masks: &[DimMask]) -> Option<Part> {
+    /// This part (which has no masks yet) under `masks`, which together keep a cell of it.
+    pub(super) fn masked(mut self, masks: &[DimMask]) -> Part {
         for mask in masks {
             let alone = std::slice::from_ref(mask);
             let dims: Vec<usize> = mask.dims().to_vec();
             let box_cells: u64 = dims.iter().map(|&dim| self.within[dim].len()).product();
             let others: u64 = self.within.iter().map(DimSelection::len).product::<u64>() / box_cells.max(1);
             let kept = count::kept(&self.origin, &self.within, alone) / others.max(1);
-            if kept == 0 {
-                return None;
-            }
             if kept == box_cells {
                 continue;
             }
@@ -79,7 +76,7 @@ impl Part {
                 _ => self.masks.push(mask.clone()),
             }
         }
-        (self.masks.is_empty() || !self.is_empty()).then_some(self)
+        self
     }
 
     /// Applies `mask`, which along no other dim than `dim` has more than one position here, to that dim.

@@ -45,7 +45,7 @@ impl DimSelection {
     }
 
     /// Strictly ascending positions; consecutive ones become a range.
-    fn from_ascending(indices: Vec<u64>) -> Self {
+    pub(super) fn from_ascending(indices: Vec<u64>) -> Self {
         match (indices.first(), indices.last()) {
             (Some(&first), Some(&last)) if last - first == indices.len() as u64 - 1 => {
                 Self::Range(first..last + 1)

@@ -67,7 +67,7 @@ pub(crate) fn grid_and_selection() -> impl Strategy<Value = (ChunkGrid, Selectio
 proptest! {
     #[test]
     fn parts_tile_the_selection((grid, selection) in grid_and_selection()) {
-        let parts = grid.parts(&selection);
+        let parts: Vec<Part> = grid.parts(&selection).iter().collect();
         let mut seen: Vec<_> = parts.iter().flat_map(cells).collect();
         prop_assert_eq!(seen.len() as u64, selection.len());
         seen.sort();
@@ -86,8 +86,31 @@ proptest! {
     }
 
     #[test]
+    fn parts_are_counted_without_being_made((grid, selection) in grid_and_selection(), from in 0u64..40) {
+        let parts = grid.parts(&selection);
+        let all: Vec<Part> = parts.iter().collect();
+        prop_assert_eq!(parts.len(), all.len() as u64);
+        prop_assert_eq!(parts.is_empty(), all.is_empty());
+        prop_assert_eq!(parts.cells(), selection.len());
+        prop_assert_eq!(parts.largest(), all.iter().map(Part::len).max().unwrap_or(0));
+        let numbers: Vec<Place> = parts.numbers(0..parts.places()).collect();
+        prop_assert_eq!(numbers.len() as u64, parts.places());
+        let some: Vec<(u64, u64)> =
+            numbers.iter().filter(|place| place.kept > 0).map(|place| (place.chunk, place.kept)).collect();
+        prop_assert_eq!(some, all.iter().map(|part| (part.chunk, part.len())).collect::<Vec<_>>());
+        let from = from.min(parts.places());
+        prop_assert_eq!(parts.numbers(from..u64::MAX).collect::<Vec<_>>(), &numbers[from as usize..]);
+        prop_assert_eq!(parts.get(parts.places()), None);
+        if selection.masks.is_empty() {
+            let dims: Vec<usize> = (0..grid.shape().len()).collect();
+            let capped: u64 = all.iter().map(|part| part.len().min(3)).sum();
+            prop_assert_eq!(parts.sum_capped(&dims, 3), capped);
+        }
+    }
+
+    #[test]
     fn splitting_keeps_every_cell_once((grid, selection) in grid_and_selection(), n in 1usize..9) {
-        for part in grid.parts(&selection) {
+        for part in grid.parts(&selection).iter() {
             let pieces = part.split(n);
             prop_assert!(pieces.len() <= n && pieces.iter().all(|piece| !piece.is_empty()));
             prop_assert_eq!(pieces.iter().flat_map(cells).collect::<Vec<_>>(), cells(&part));
@@ -135,7 +158,7 @@ proptest! {
 #[test]
 fn a_whole_chunk_is_one_run() {
     let grid = ChunkGrid::try_new(vec![4, 6, 5], vec![2, 6, 5]).unwrap();
-    let parts = grid.parts(&Selection::all(grid.shape()));
+    let parts: Vec<Part> = grid.parts(&Selection::all(grid.shape())).iter().collect();
     let runs: Vec<_> = parts[1].runs().map(|run| (run.start, run.count)).collect();
     assert_eq!((parts.len(), runs), (2, vec![(0, 60)]));
 }
@@ -143,7 +166,7 @@ fn a_whole_chunk_is_one_run() {
 #[test]
 fn positions_outside_the_grid_are_ignored() {
     let grid = ChunkGrid::try_new(vec![10], vec![4]).unwrap();
-    let parts = grid.parts(&Selection::product(vec![DimSelection::Range(9..90)]));
+    let parts: Vec<Part> = grid.parts(&Selection::product(vec![DimSelection::Range(9..90)])).iter().collect();
     assert_eq!((parts.len(), parts[0].len()), (1, 1));
 }
 
@@ -151,7 +174,9 @@ fn positions_outside_the_grid_are_ignored() {
 fn a_million_chunks_are_no_burden() {
     let grid = ChunkGrid::try_new(vec![1000, 1000, 1 << 40], vec![1, 1, 1 << 40]).unwrap();
     let mut selection = Selection::all(grid.shape());
-    assert_eq!(grid.parts(&selection).len(), 1_000_000);
+    let parts = grid.parts(&selection);
+    assert_eq!((parts.len(), parts.cells()), (1_000_000, 1_000_000 << 40));
+    assert_eq!(parts.get(999_999).unwrap().chunk, 999_999);
     selection.dims[0] = DimSelection::Range(3..4);
     selection.dims[1] = DimSelection::from_indices(vec![7, 900]);
     assert_eq!(grid.parts(&selection).iter().map(|part| part.chunk).collect::<Vec<_>>(), [3007, 3900]);
@@ -164,7 +189,7 @@ fn a_mask_that_factors_inside_a_chunk_is_folded_away() {
     let keep: Vec<bool> = positions(&[3, 4]).iter().map(|at| at[1] < 2 || at[0] == 1).collect();
     let mut selection = Selection::all(grid.shape());
     selection.masks.push(DimMask::try_new(grid.shape(), vec![0, 1], keep).unwrap());
-    let parts = grid.parts(&selection);
+    let parts: Vec<Part> = grid.parts(&selection).iter().collect();
     assert!(parts.iter().all(|part| part.masks.is_empty()));
     assert_eq!(parts.iter().map(Part::len).collect::<Vec<_>>(), [2, 4, 2]);
     assert_eq!(selection.len(), 8);

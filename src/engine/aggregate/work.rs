@@ -6,9 +6,10 @@ use super::reduction::Reduction;
 use crate::codec::{Pipeline, Verify};
 use crate::dataset::Variable;
 use crate::engine::layout::{Layout, TARGET_CELLS};
-use crate::reduce::{Factor, GroupMap, Wants};
-use crate::tensor::{ChunkGrid, Part, Selection};
+use crate::reduce::{GroupMap, Wants};
+use crate::tensor::{ChunkGrid, Part, Parts, Place, Selection};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes of decoding below which another partition isn't worth its start.
@@ -27,6 +28,9 @@ const PIECE_GROUPS: u64 = 1 << 16;
 /// Tasks a partition has at least, where chunks can be split, so that partitions end together.
 const TASKS_PER_PARTITION: u64 = 4;
 
+/// Tasks a partition has at most, about; small chunks and units share one.
+const MOST_TASKS: u64 = 64;
+
 /// The aggregates that one variable is decoded for, over the same cells.
 #[derive(Debug, Clone)]
 pub(super) struct DirectPass {
@@ -38,18 +42,21 @@ pub(super) struct DirectPass {
     pub aggregates: Vec<usize>,
     /// What they need.
     pub wants: Wants,
+    /// The cells of each chunk.
+    pub parts: Parts,
 }
 
-/// A piece of work of one partition.
+/// A piece of work of one partition. Chunks and units are named by ranges: there may be a million of them.
 #[derive(Debug, Clone)]
 pub(super) enum Task {
-    /// Counts the cells of a part of the whole grid, which `geometry` says, for count(*) and to know which
-    /// groups exist.
-    Count(Part),
-    /// Decodes and reduces a part of a variable, for a pass.
-    Direct { pass: usize, part: Part },
-    /// Reads and reduces a unit of the rows of a side.
-    Rows { side: Side, unit: u64 },
+    /// Counts cells, for count(*) and to know which groups exist; places of [`Work::counted`].
+    Count { places: Range<u64> },
+    /// Decodes and reduces parts of the variable of a pass; places of its [`DirectPass::parts`].
+    Direct { pass: usize, places: Range<u64> },
+    /// Decodes and reduces a piece of one part.
+    Piece { pass: usize, part: Part },
+    /// Reads and reduces units of the rows of a side.
+    Rows { side: Side, units: Range<u64> },
 }
 
 /// All work of a reduction.
@@ -57,6 +64,8 @@ pub(super) enum Task {
 pub(super) struct Work {
     /// Variables to decode.
     pub passes: Vec<DirectPass>,
+    /// Cells whose groups exist, counted by geometry alone; `None` where something else counts them.
+    pub counted: Option<Parts>,
     /// How the rows of each side are cut, if any are needed.
     pub layouts: [Option<Arc<Layout>>; 2],
     /// Tasks of each partition, in C order of chunks; at least one partition.
@@ -86,51 +95,91 @@ impl Work {
         let passes = passes(reduction);
         let (mut chunks, mut buffers) = ((0, 0), 0);
         let mut tasks = Vec::new();
-        let mut repeated = false;
         for (index, pass) in passes.iter().enumerate() {
             let variable = &reduction.grid.variables[pass.variable];
-            let parts = variable.grid.parts(&pass.selection);
-            chunks = (chunks.0 + parts.len() as u64, chunks.1 + variable.grid.chunks());
-            buffers = buffers.max(chunk_buffer(reduction, variable, &parts));
-            repeated |= groups_repeat(&reduction.groups.map, &parts);
-            tasks.extend(direct_tasks(reduction, index, variable, parts));
+            chunks = (chunks.0 + pass.parts.len(), chunks.1 + variable.grid.chunks());
+            buffers = buffers.max(chunk_buffer(reduction, variable, &pass.parts));
+            tasks.extend(direct_tasks(reduction, index, pass));
         }
         let mut layouts = [None, None];
         for side in Side::ALL.into_iter().filter(|&side| reduction.has_rows(side)) {
             let layout = row_layout(reduction, side);
-            let (touched, total) = row_chunks(reduction, side);
-            chunks = (chunks.0 + touched, chunks.1 + total);
+            for variable in reduction.row_variables(side) {
+                let variable = &reduction.grid.variables[variable];
+                let parts = variable.grid.parts(reduction.scan.selection());
+                chunks = (chunks.0 + parts.len(), chunks.1 + variable.grid.chunks());
+                buffers = buffers.max(chunk_buffer(reduction, variable, &parts));
+            }
             let unit = layout.largest() * row_bytes(reduction, side);
-            buffers = buffers.max(unit + row_buffer(reduction, side));
-            let costed = |index| Costed { task: Task::Rows { side, unit: index }, cost: unit };
-            tasks.extend((0..layout.units()).map(costed));
+            buffers += unit;
+            let costed = |units: Range<u64>| {
+                let cost = unit.saturating_mul(units.end - units.start);
+                Costed { task: Task::Rows { side, units }, cost }
+            };
+            tasks.extend(batches(layout.units(), reduction).map(costed));
             layouts[side as usize] = Some(Arc::new(layout));
         }
         let bytes = dense_bytes(reduction, &passes);
-        let dense = bytes <= DENSE_BYTES || repeated || layouts.iter().any(Option::is_some);
+        let dense = bytes <= DENSE_BYTES
+            || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts))
+            || layouts.iter().any(Option::is_some);
         if dense && bytes > MOST_BYTES {
             return Err(Refusal::new("it has more groups than fit in memory at once"));
         }
         let same = |pass: &DirectPass| pass.selection == *reduction.scan.selection();
         let counting = if dense { None } else { passes.iter().position(same) };
+        let mut counted = None;
         if reduction.predicates.is_empty() && counting.is_none() {
             let grid = if dense { whole(reduction)? } else { pieces_by_group(reduction)? };
-            let parts = grid.parts(reduction.scan.selection()).into_iter();
-            tasks.splice(0..0, parts.map(|part| Costed { task: Task::Count(part), cost: 0 }));
+            let parts = grid.parts(reduction.scan.selection());
+            let count = |places| Costed { task: Task::Count { places }, cost: 0 };
+            tasks.splice(0..0, batches(parts.places(), reduction).map(count));
+            counted = Some(parts);
         }
         let partitions = deal(tasks, reduction.scan.target_partitions());
-        Ok(Self { passes, layouts, partitions, dense, counting, chunks, buffers: buffers as usize })
+        let buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
+        Ok(Self { passes, counted, layouts, partitions, dense, counting, chunks, buffers })
     }
 }
 
+impl Work {
+    /// The parts of a task, each with the pass that decodes it, if it isn't only counted. Rows have none.
+    pub(super) fn parts<'a>(
+        &'a self,
+        task: &'a Task,
+    ) -> Box<dyn Iterator<Item = (Option<usize>, Part)> + 'a> {
+        match task {
+            Task::Count { places } => {
+                let parts = self.counted.iter().flat_map(|parts| parts.range(places.clone()));
+                Box::new(parts.map(|part| (None, part)))
+            }
+            Task::Direct { pass, places } => {
+                Box::new(self.passes[*pass].parts.range(places.clone()).map(|part| (Some(*pass), part)))
+            }
+            Task::Piece { pass, part } => Box::new(std::iter::once((Some(*pass), part.clone()))),
+            Task::Rows { .. } => Box::new(std::iter::empty()),
+        }
+    }
+}
+
+/// `0..count` in as many ranges as are worth dealing out.
+fn batches(count: u64, reduction: &Reduction) -> impl Iterator<Item = Range<u64>> + use<> {
+    let batch = count.div_ceil(MOST_TASKS * reduction.scan.target_partitions() as u64).max(1);
+    (0..count.div_ceil(batch)).map(move |nth| nth * batch..((nth + 1) * batch).min(count))
+}
+
 /// Whether parts share most of their groups, so that emitting states part by part would emit them repeatedly.
-fn groups_repeat(map: &GroupMap, parts: &[Part]) -> bool {
-    let factor = |factor: &Factor, part: &Part| {
-        let positions = factor.dims.iter().map(|&dim| part.within[dim].len());
-        positions.fold(1, u64::saturating_mul).min(u64::from(factor.cardinality))
-    };
-    let touched = |part: &Part| map.factors().iter().map(|f| factor(f, part)).fold(1, u64::saturating_mul);
-    parts.iter().map(touched).fold(0, u64::saturating_add) > 2 * map.groups() as u64
+/// Masks thin out parts and their groups alike.
+fn groups_repeat(map: &GroupMap, parts: &Parts) -> bool {
+    let mut grouped = BTreeSet::new();
+    let mut touched = 1u64;
+    for factor in map.factors() {
+        grouped.extend(factor.dims.iter().copied());
+        touched = touched.saturating_mul(parts.sum_capped(&factor.dims, u64::from(factor.cardinality)));
+    }
+    let others = (0..map.shape().len()).filter(|dim| !grouped.contains(dim));
+    let repeated = others.fold(touched, |touched, dim| touched.saturating_mul(parts.touched(dim)));
+    repeated > 2 * map.groups() as u64
 }
 
 /// The grid as one chunk.
@@ -163,8 +212,9 @@ fn passes(reduction: &Reduction) -> Vec<DirectPass> {
             Some(pass) => pass,
             None => {
                 let (variable, selection) = (*variable, selection.clone());
-                let wants = Wants::default();
-                passes.push(DirectPass { variable, selection, aggregates: Vec::new(), wants });
+                let parts = reduction.grid.variables[variable].grid.parts(&selection);
+                let (aggregates, wants) = (Vec::new(), Wants::default());
+                passes.push(DirectPass { variable, selection, aggregates, wants, parts });
                 let last = passes.len() - 1;
                 &mut passes[last]
             }
@@ -201,25 +251,39 @@ fn dense_bytes(reduction: &Reduction, passes: &[DirectPass]) -> u64 {
 }
 
 /// Parts of a variable; those that can be decoded in pieces are split if they are few.
-fn direct_tasks(reduction: &Reduction, pass: usize, variable: &Variable, parts: Vec<Part>) -> Vec<Costed> {
+fn direct_tasks(reduction: &Reduction, index: usize, pass: &DirectPass) -> Vec<Costed> {
+    let variable = &reduction.grid.variables[pass.variable];
     let width = variable.dtype.width().unwrap_or(1) as u64;
-    let wanted = TASKS_PER_PARTITION * reduction.scan.target_partitions() as u64 / parts.len().max(1) as u64;
+    let enough = TASKS_PER_PARTITION * reduction.scan.target_partitions() as u64;
+    let cost = |place: Place| {
+        let whole = match pipeline(variable, place.chunk) {
+            Some(pipeline) if !pipeline.seeks() && place.kept > 0 => pipeline.len(),
+            _ => 0,
+        };
+        whole.max(place.kept).saturating_mul(width)
+    };
+    let direct = |places: Range<u64>| {
+        let cost = pass.parts.numbers(places.clone()).map(cost).fold(0, u64::saturating_add);
+        Costed { task: Task::Direct { pass: index, places }, cost }
+    };
+    let few = pass.parts.len();
+    if few == 0 || few * 2 > enough {
+        return batches(pass.parts.places(), reduction).map(direct).collect();
+    }
     let mut tasks = Vec::new();
-    for part in parts {
-        let kept = part.len() * width;
-        let pieces = wanted.min(kept / PARTITION_BYTES + 1);
-        match pipeline(variable, &part) {
-            Some(pipeline) if pieces > 1 && splits(reduction, pipeline, part.len().div_ceil(pieces)) => {
+    for (place, Place { chunk, kept }) in (0..).zip(pass.parts.numbers(0..u64::MAX)) {
+        let pieces = (enough / few).min(kept * width / PARTITION_BYTES + 1);
+        match (pipeline(variable, chunk), pass.parts.get(place)) {
+            (Some(pipeline), Some(part))
+                if pieces > 1 && splits(reduction, pipeline, kept.div_ceil(pieces)) =>
+            {
                 tasks.extend(part.split(pieces as usize).into_iter().map(|part| {
                     let cost = part.len() * width;
-                    Costed { task: Task::Direct { pass, part }, cost }
+                    Costed { task: Task::Piece { pass: index, part }, cost }
                 }));
             }
-            Some(pipeline) if !pipeline.seeks() => {
-                let cost = (pipeline.len() * width).max(kept);
-                tasks.push(Costed { task: Task::Direct { pass, part }, cost });
-            }
-            _ => tasks.push(Costed { task: Task::Direct { pass, part }, cost: kept }),
+            (_, Some(_)) => tasks.push(direct(place..place + 1)),
+            (_, None) => {}
         }
     }
     tasks
@@ -232,9 +296,8 @@ fn splits(reduction: &Reduction, pipeline: &Pipeline, elements: u64) -> bool {
     options.verify == Verify::Off && !pipeline.decodes_whole(elements, options.range_threshold)
 }
 
-fn pipeline<'a>(variable: &'a Variable, part: &Part) -> Option<&'a Pipeline> {
-    let chunk = variable.chunks.get(part.chunk as usize)?.as_ref()?;
-    chunk.pipeline().ok()
+fn pipeline(variable: &Variable, chunk: u64) -> Option<&Pipeline> {
+    variable.chunks.get(chunk as usize)?.as_ref()?.pipeline().ok()
 }
 
 /// How rows are cut: never through a chunk that has to be decoded whole.
@@ -247,29 +310,12 @@ fn row_layout(reduction: &Reduction, side: Side) -> Layout {
 }
 
 /// Bytes of the largest chunk that has to be decoded whole for one of `parts`.
-fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &[Part]) -> u64 {
-    let largest = parts.iter().map(Part::len).max().unwrap_or(0);
-    if variable.seeks(largest, reduction.scan.options().range_threshold) {
+fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &Parts) -> u64 {
+    if variable.seeks(parts.largest(), reduction.scan.options().range_threshold) {
         return 0;
     }
-    variable.grid.chunk_shape().iter().product::<u64>() * variable.dtype.width().unwrap_or(1) as u64
-}
-
-/// As [`chunk_buffer`], of the variables that rows read.
-fn row_buffer(reduction: &Reduction, side: Side) -> u64 {
-    let variables = reduction.row_variables(side).map(|variable| &reduction.grid.variables[variable]);
-    variables
-        .map(|v| chunk_buffer(reduction, v, &v.grid.parts(reduction.scan.selection())))
-        .max()
-        .unwrap_or(0)
-}
-
-/// Chunks of the variables that rows read: with a kept cell, and in all.
-fn row_chunks(reduction: &Reduction, side: Side) -> (u64, u64) {
-    let variables = reduction.row_variables(side).map(|variable| &reduction.grid.variables[variable].grid);
-    variables.fold((0, 0), |(touched, total), grid| {
-        (touched + grid.parts(reduction.scan.selection()).len() as u64, total + grid.chunks())
-    })
+    let cells = variable.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
+    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64)
 }
 
 /// Bytes of a row's cells.

@@ -54,7 +54,7 @@ impl Worker<'_> {
                 sliced(&partial.finish(None)?, self.batch_size, emit)
             };
         }
-        self.run_local(&work.partitions[partition], emit)
+        self.run_local(&work, partition, emit)
     }
 
     /// Does the tasks of `partition` with all groups at once; `work.dense` says that there is room. Incomplete
@@ -67,18 +67,27 @@ impl Worker<'_> {
         let mut partial = Partial::new(&self.reduction, &self.work, &map);
         let mut sources = [None, None];
         for task in &work.partitions[partition] {
-            if (self.cancelled)() {
-                break;
+            if let Task::Rows { side, units } = task {
+                let source = match &mut sources[*side as usize] {
+                    Some(source) => source,
+                    none => none.insert(self.row_source(*side, &mut partial)?),
+                };
+                for unit in units.clone() {
+                    if (self.cancelled)() {
+                        return Ok(partial);
+                    }
+                    self.rows(unit, source, &map, &mut partial)?;
+                    self.states.try_resize(partial.memory())?;
+                }
+                continue;
             }
-            match task {
-                Task::Count(part) => partial.count(part)?,
-                Task::Direct { pass, part } => self.direct(*pass, part, &map, &mut partial)?,
-                Task::Rows { side, unit } => {
-                    let source = match &mut sources[*side as usize] {
-                        Some(source) => source,
-                        none => none.insert(self.row_source(*side, &mut partial)?),
-                    };
-                    self.rows(*unit, source, &map, &mut partial)?;
+            for (pass, part) in work.parts(task) {
+                if (self.cancelled)() {
+                    return Ok(partial);
+                }
+                match pass {
+                    None => partial.count(&part)?,
+                    Some(pass) => self.direct(pass, &part, &map, &mut partial)?,
                 }
             }
             self.states.try_resize(partial.memory())?;
@@ -86,25 +95,24 @@ impl Worker<'_> {
         Ok(partial)
     }
 
-    /// Each task's groups on their own: there are too many to keep them all.
-    fn run_local(&mut self, tasks: &[Task], emit: &mut dyn FnMut(RecordBatch) -> Result<()>) -> Result<()> {
-        for task in tasks {
+    /// Each part's groups on their own: there are too many to keep them all.
+    fn run_local(
+        &mut self,
+        work: &Work,
+        partition: usize,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        for (pass, part) in work.partitions[partition].iter().flat_map(|task| work.parts(task)) {
             if (self.cancelled)() {
                 return Ok(());
             }
-            let (Task::Count(part) | Task::Direct { part, .. }) = task else {
-                return internal_err!("rows with more groups than fit");
-            };
-            let local = self.reduction.groups.map.localise(part);
+            let local = self.reduction.groups.map.localise(&part);
             let mut partial = Partial::new(&self.reduction, &self.work, &local.map);
-            match task {
-                Task::Direct { pass, part } => {
-                    if self.work.counting == Some(*pass) {
-                        partial.count(part)?;
-                    }
-                    self.direct(*pass, part, &local.map, &mut partial)?;
-                }
-                _ => partial.count(part)?,
+            if pass.is_none() || self.work.counting == pass {
+                partial.count(&part)?;
+            }
+            if let Some(pass) = pass {
+                self.direct(pass, &part, &local.map, &mut partial)?;
             }
             self.states.try_resize(partial.memory())?;
             sliced(&partial.finish(Some(&local))?, self.batch_size, emit)?;
