@@ -109,7 +109,7 @@ fn zstd_by_mib(bencher: divan::Bencher, mib: u64) {
     };
     let end = region.len() as u64;
     let place = Place::file("made");
-    let object = Object { place, frame: 0..end, region: 0..end, hash: None, descriptor };
+    let object = Object { place, frame: 0..end, region: 0..end, hash: None, descriptor: descriptor.into() };
     let Ok(pipeline) = Pipeline::try_new(&object, &Limits::default()) else { return };
     let region = Bytes::from(region);
     let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());

@@ -4,6 +4,7 @@ use super::axes::Hint;
 use super::coords::{self, Coords};
 use super::facts::{Facts, is_free_key};
 use super::location::Files;
+use super::objects::ObjectsBuilder;
 use super::options::bad;
 use super::{NamePattern, OpenOptions};
 use crate::source::{LocalFile, Source};
@@ -12,16 +13,6 @@ use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// One object of a variable.
-#[derive(Debug)]
-pub(super) struct Entry {
-    /// Position of its file in the location.
-    pub(super) file: u32,
-    pub(super) object: Arc<Object>,
-    /// Position of what its name says in [`Collected::name_labels`].
-    pub(super) labels: u32,
-}
 
 /// What the objects of a group have in common.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,18 +29,19 @@ pub(super) struct GroupKey {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) key: GroupKey,
-    /// Positions in [`Collected::entries`], ascending.
+    /// Rows of [`Collected::objects`], ascending.
     pub(super) rows: Vec<u32>,
     pub(super) attributes: Map,
 }
 
 /// Everything that the files of a location hold.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Collected {
-    pub(super) sources: Vec<Arc<dyn Source>>,
-    /// In order of files, messages and objects. Rows of `facts` are the same.
-    pub(super) entries: Vec<Entry>,
+    /// Those of variables, in order of files, messages and objects. Rows of `facts` and `labels` are the same.
+    pub(super) objects: ObjectsBuilder,
     pub(super) facts: Facts,
+    /// Position of what the name of an object says in `name_labels`.
+    pub(super) labels: Vec<u32>,
     pub(super) name_labels: Vec<Vec<String>>,
     /// In order of first appearance.
     pub(super) groups: Vec<Group>,
@@ -71,6 +63,8 @@ struct Collector<'a> {
     options: &'a OpenOptions,
     limits: &'a Limits,
     out: Collected,
+    /// Number of the file at hand.
+    file: u32,
     names: HashMap<String, Option<Named>>,
     hints: HashMap<Hint, Arc<Hint>>,
     groups: HashMap<GroupKey, usize>,
@@ -92,7 +86,16 @@ pub(super) fn collect(
     let mut collector = Collector {
         options,
         limits,
-        out: Collected::default(),
+        out: Collected {
+            objects: ObjectsBuilder::new(limits),
+            facts: Facts::default(),
+            labels: Vec::new(),
+            name_labels: Vec::new(),
+            groups: Vec::new(),
+            coords: Coords::default(),
+            attributes: Map::new(),
+        },
+        file: 0,
         names: HashMap::new(),
         hints: HashMap::new(),
         groups: HashMap::new(),
@@ -101,8 +104,8 @@ pub(super) fn collect(
     };
     for file in &files.files {
         let source: Arc<dyn Source> = Arc::new(LocalFile::open(&file.path)?);
+        collector.file = collector.out.objects.source(&source);
         collector.file(&source)?;
-        collector.out.sources.push(source);
     }
     collector.finish(location)
 }
@@ -186,10 +189,9 @@ impl Collector<'_> {
         const NAMES: [&str; 5] = ["name", "mars.param", "param", "mars.shortName", "shortName"];
         let name = by_key.or_else(|| said.first(&NAMES)).unwrap_or_else(|| format!("object_{index}"));
         let Some(named) = self.named(name) else { return Ok(()) };
-        let row = self.row(object)?;
+        let row = self.out.objects.push(self.file, object)?;
         self.out.facts.push(base, said.params, extra);
-        let file = self.out.sources.len() as u32;
-        self.out.entries.push(Entry { file, object: Arc::clone(object), labels: named.labels });
+        self.out.labels.push(named.labels);
         self.group(named, row, object, &said);
         Ok(())
     }
@@ -199,15 +201,6 @@ impl Collector<'_> {
     fn is_listed(&self, name: &str, one_axis: bool) -> bool {
         let mut patterns = self.options.variables.iter();
         patterns.any(|pattern| (!one_axis || pattern.is_plain()) && pattern.matches(name).is_some())
-    }
-
-    fn row(&self, object: &Object) -> Result<u32> {
-        u32::try_from(self.out.entries.len()).ok().filter(|row| *row < u32::MAX).ok_or_else(|| Error::Limit {
-            at: object.place.clone(),
-            what: "number of objects of one dataset",
-            got: self.out.entries.len() as u64,
-            limit: u64::from(u32::MAX),
-        })
     }
 
     /// What becomes of an object called `name`; `None` if it isn't among the variables to keep.
@@ -262,7 +255,7 @@ impl Collector<'_> {
         if let (Some(key), false, false) = (&options.variable_key, keyed, names.is_empty()) {
             return Err(bad("variable_key", key, "no object has this key"));
         }
-        if out.entries.is_empty() && !names.is_empty() {
+        if out.labels.is_empty() && !names.is_empty() {
             let patterns: Vec<_> = options.variables.iter().map(NamePattern::text).collect();
             let names: BTreeSet<_> = names.keys().map(String::as_str).collect();
             let mut there = names.iter().take(20).copied().collect::<Vec<_>>().join(", ");
@@ -275,8 +268,8 @@ impl Collector<'_> {
                 format!("no variable matches; there are {there}"),
             ));
         }
-        if out.entries.is_empty() && out.coords.list().is_empty() {
-            let what = format!("no tensors in {} messages of {} files", self.messages, out.sources.len());
+        if out.labels.is_empty() && out.coords.list().is_empty() {
+            let what = format!("no tensors in {} messages of {} files", self.messages, out.objects.files());
             return Err(Error::Grid { name: location.into(), what });
         }
         Ok(out)

@@ -23,7 +23,7 @@ pub(super) struct Cube {
     pub(super) stacked: Vec<(String, Codes)>,
     /// The axes of each object.
     pub(super) axes: Vec<Axis>,
-    /// Positions in [`Collected::entries`], ascending.
+    /// Rows of [`Collected::objects`], ascending.
     pub(super) rows: Vec<u32>,
 }
 
@@ -104,10 +104,10 @@ impl<'a> Layout<'a> {
 
     /// The dims that the names of files and variables give.
     fn pattern_dims(&self, group: &Group) -> Result<Vec<Candidate>> {
-        let entries = &self.collected.entries;
+        let Collected { objects, labels: of_names, name_labels, .. } = self.collected;
         let mut dims = Vec::new();
         for (i, (placeholder, labels)) in self.file_dims.iter().enumerate() {
-            let label = |row: &u32| labels[entries[*row as usize].file as usize].clone();
+            let label = |row: &u32| labels[objects.file_of(*row)].clone();
             dims.push(Candidate {
                 origin: Origin::FileName(i),
                 names: vec![placeholder.name.clone()],
@@ -117,8 +117,8 @@ impl<'a> Layout<'a> {
         let Some(pattern) = group.key.pattern.map(|at| &self.options.variables[at]) else { return Ok(dims) };
         for (i, placeholder) in pattern.dims().enumerate() {
             let text = |row: &u32| {
-                let labels = entries[*row as usize].labels;
-                self.collected.name_labels[labels as usize][i].as_str()
+                let labels = of_names[*row as usize];
+                name_labels[labels as usize][i].as_str()
             };
             let texts: Vec<&str> = group.rows.iter().map(text).collect();
             dims.push(Candidate {
@@ -136,14 +136,12 @@ impl<'a> Layout<'a> {
             if dims.iter().any(|dim| dim.names[0] == *name) {
                 continue; // a dim of a pattern already
             }
-            let entry = |row: &u32| &self.collected.entries[*row as usize];
+            let place = |row: &u32| self.collected.objects.place(*row);
             let codes = match name.as_str() {
-                "message" => Codes::new(
-                    rows.iter().map(|row| Label::Int(entry(row).object.place.message.unwrap_or(0) as i64)),
-                ),
-                "file" => {
-                    Codes::new(rows.iter().map(|row| Label::Text(entry(row).object.place.file.clone())))
+                "message" => {
+                    Codes::new(rows.iter().map(|row| Label::Int(place(row).message.unwrap_or(0) as i64)))
                 }
+                "file" => Codes::new(rows.iter().map(|row| Label::Text(place(row).file))),
                 key => match keys::named(&self.collected.facts, rows, key, self.options.raw_keys) {
                     Some(Ok(candidate)) => {
                         dims.push(Candidate { origin: Origin::Other, ..candidate });
@@ -187,10 +185,7 @@ impl<'a> Layout<'a> {
         dims: &[&Candidate],
         partial: &[String],
     ) -> Error {
-        let place = |object: usize| {
-            let row = group.rows[object] as usize;
-            self.collected.entries[row].object.place.clone()
-        };
+        let place = |object: usize| self.collected.objects.place(group.rows[object]);
         let label = |dim: &&Candidate| {
             let code = dim.codes.codes[twins.0] as usize;
             format!("{}={}", dim.names[0], dim.codes.labels[code])

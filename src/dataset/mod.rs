@@ -15,6 +15,7 @@ mod labels;
 mod layout;
 mod location;
 mod model;
+mod objects;
 mod open;
 mod options;
 mod pattern;
@@ -26,6 +27,7 @@ mod types;
 
 pub use location::Location;
 pub use model::{Chunk, Dataset, Dim, GridTable, Variable};
+pub use objects::{ChunkFacts, Chunks};
 pub use open::open;
 pub use options::{GridChoice, Missing, OPTIONS, OpenOptions, OptionDoc};
 pub use pattern::NamePattern;

@@ -1,7 +1,7 @@
 //! What a dataset is made of.
 
 use super::stats::VariableStats;
-use super::{Location, OpenOptions, arrow_type};
+use super::{Chunks, Location, OpenOptions, arrow_type};
 use crate::codec::Pipeline;
 use crate::source::Source;
 use crate::tensor::ChunkGrid;
@@ -54,8 +54,8 @@ pub struct Variable {
     pub attributes: Map,
     /// How it is cut.
     pub grid: ChunkGrid,
-    /// One entry for each chunk, C order; `None` is a hole, whose cells are missing.
-    pub chunks: Arc<[Option<Arc<Chunk>>]>,
+    /// One entry for each chunk, C order; some may be holes, whose cells are missing.
+    pub chunks: Chunks,
     /// What is known of the cells of each chunk, shared by all clones.
     pub stats: Arc<VariableStats>,
 }

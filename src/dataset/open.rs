@@ -1,5 +1,6 @@
 //! From files to tables.
 
+use super::collect::Collected;
 use super::layout::Layout;
 use super::options::bad;
 use super::{Dataset, GridChoice, GridTable, Location, OpenOptions, collect, tables};
@@ -19,9 +20,9 @@ pub fn open(location: &Location, options: &OpenOptions, limits: &Limits) -> Resu
     let files = location.resolve()?;
     let collected = collect::collect(&location.to_string(), &files, options, limits)?;
     let cubes = Layout::new(&collected, options, &files)?.cubes()?;
-    let tables = tables::tables(&collected, cubes, options.missing, limits)?;
-    let dataset =
-        Dataset { tables: tables.into_iter().map(Arc::new).collect(), attributes: collected.attributes };
+    let Collected { objects, coords, attributes, .. } = collected;
+    let tables = tables::tables(objects.finish(), &coords, cubes, options.missing)?;
+    let dataset = Dataset { tables: tables.into_iter().map(Arc::new).collect(), attributes };
     match &options.grid {
         Some(grid) => only(dataset, grid),
         None => Ok(dataset),

@@ -5,10 +5,11 @@
 //! [`Reader::read_part`] gathers them, [`Reader::read_slab`] puts the parts of several chunks together.
 
 use super::{Chunk, Variable};
-use crate::codec::{Block, DecodeStats, ElementRange, Pipeline, Scratch, Values, Verify};
+use crate::codec::{Block, DecodeStats, ElementRange, Scratch, Values, Verify};
 use crate::tensor::{DimSelection, Part, Selection};
 use crate::tgm;
 use crate::{Error, Result, each_dtype};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How cells are read.
@@ -190,11 +191,11 @@ impl Reader {
     }
 }
 
-fn chunk_of<'a>(variable: &'a Variable, part: &Part) -> Result<Option<&'a Chunk>> {
-    match usize::try_from(part.chunk).ok().and_then(|index| variable.chunks.get(index)) {
-        Some(chunk) => Ok(chunk.as_deref()),
-        None => Err(bad_chunk(variable, format!("no chunk {}", part.chunk))),
+fn chunk_of(variable: &Variable, part: &Part) -> Result<Option<Arc<Chunk>>> {
+    if part.chunk >= variable.chunks.len() as u64 {
+        return Err(bad_chunk(variable, format!("no chunk {}", part.chunk)));
     }
+    Ok(variable.chunks.get(part.chunk))
 }
 
 fn bad_chunk(variable: &Variable, what: impl Into<String>) -> Error {
@@ -257,12 +258,7 @@ fn place(slab: &mut Values, piece: &Values, shape: &[usize], offset: &[usize], e
 impl Variable {
     /// Whether all its chunks can be read a range at a time, and `cells` of one are so few of it that this pays.
     pub fn seeks(&self, cells: u64, range_threshold: f64) -> bool {
-        self.chunks.iter().flatten().all(|chunk| {
-            let seeks = |pipeline: &Pipeline| {
-                pipeline.seeks() && cells as f64 <= range_threshold * pipeline.len() as f64
-            };
-            chunk.pipeline().is_ok_and(seeks)
-        })
+        self.chunks.kinds().all(|(len, seeks)| seeks && cells as f64 <= range_threshold * len as f64)
     }
 }
 

@@ -1,14 +1,14 @@
 //! The third pass: cubes with the same dims become the columns of one table.
 
 use super::axes::Axis;
-use super::collect::Collected;
+use super::coords::Coords;
 use super::labels::{Codes, Label, array, in_order};
 use super::layout::Cube;
+use super::objects::Objects;
 use super::stats::VariableStats;
-use super::{Chunk, Dim, GridTable, Missing, Variable};
-use crate::codec::Pipeline;
+use super::{Chunks, Dim, GridTable, Missing, Variable};
 use crate::tensor::ChunkGrid;
-use crate::tgm::{Limits, Map};
+use crate::tgm::Map;
 use crate::{Error, Place, Result};
 use arrow::array::{ArrayRef, Int64Array};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -35,10 +35,10 @@ type GridKey = (Vec<(String, Option<Discriminant<Label>>)>, Vec<Axis>, Vec<Vec<L
 /// [`Error::Grid`] for holes, unless they are wanted as missing cells, and for columns of the same name;
 /// [`Error::Metadata`] of codec parameters; [`Error::Limit`] for axes and cubes too large to hold.
 pub(super) fn tables(
-    collected: &Collected,
+    objects: Objects,
+    coords: &Coords,
     cubes: Vec<Cube>,
     missing: Missing,
-    limits: &Limits,
 ) -> Result<Vec<GridTable>> {
     let mut grids: Vec<Vec<Cube>> = Vec::new();
     let mut known: HashMap<GridKey, usize> = HashMap::new();
@@ -49,8 +49,8 @@ pub(super) fn tables(
         }
         grids[at].push(cube);
     }
-    let mut builder =
-        Builder { collected, missing, limits, positions: Arc::new(Int64Array::from(Vec::<i64>::new())) };
+    let positions = Arc::new(Int64Array::from(Vec::<i64>::new()));
+    let mut builder = Builder { objects: Arc::new(objects), coords, missing, positions };
     if grids.is_empty() {
         return Ok(builder.coords_alone());
     }
@@ -73,9 +73,9 @@ fn grid_key(cube: &Cube, missing: Missing) -> GridKey {
 }
 
 struct Builder<'a> {
-    collected: &'a Collected,
+    objects: Arc<Objects>,
+    coords: &'a Coords,
     missing: Missing,
-    limits: &'a Limits,
     /// `0, 1, 2, ...`: axes without labels are slices of it.
     positions: Arc<Int64Array>,
 }
@@ -84,11 +84,11 @@ impl Builder<'_> {
     /// The tables of a location that holds coordinates only: one for each.
     fn coords_alone(&self) -> Vec<GridTable> {
         let dim = |coord: usize| GridTable { dims: vec![self.coord(coord)], variables: Vec::new() };
-        (0..self.collected.coords.list().len()).map(dim).collect()
+        (0..self.coords.list().len()).map(dim).collect()
     }
 
     fn coord(&self, coord: usize) -> Dim {
-        let coord = &self.collected.coords.list()[coord];
+        let coord = &self.coords.list()[coord];
         Dim { name: coord.name.into(), coord: Arc::clone(&coord.array), attributes: coord.attributes.clone() }
     }
 
@@ -147,20 +147,24 @@ impl Builder<'_> {
         if positions.len() < cells && self.missing == Missing::Error {
             return Err(holes(&cube.name, &positions, cells, labels));
         }
-        let mut chunks: Vec<Option<Arc<Chunk>>> = vec![None; cells];
+        let mut rows = vec![None; cells];
         for (row, position) in cube.rows.iter().zip(positions) {
-            chunks[position] = Some(Arc::new(self.chunk(*row)?));
+            rows[position] = Some(*row);
         }
         let outer = counts.iter().map(|count| *count as u64);
         let inner = cube.axes.iter().map(|axis| axis.size);
         let shape: Vec<u64> = outer.clone().chain(inner.clone()).collect();
         let grid = ChunkGrid::try_new(shape, outer.map(|_| 1).chain(inner.clone()).collect())?;
         if inner.clone().any(|size| size == 0) {
-            chunks.clear(); // a grid without cells has no chunks
+            rows.clear(); // a grid without cells has no chunks
+        }
+        let chunks = Chunks::new(Arc::clone(&self.objects), rows);
+        if let Some(error) = chunks.errors().find(|error| matches!(error, Error::Metadata { .. })) {
+            return Err(error.clone());
         }
         let Cube { name, dtype, attributes, .. } = cube;
         let stats = Arc::new(VariableStats::new(dtype, grid.chunks()));
-        Ok(Variable { name, dtype, attributes, grid, chunks: chunks.into(), stats })
+        Ok(Variable { name, dtype, attributes, grid, chunks, stats })
     }
 
     /// The number of chunks, if it is in proportion to the number of objects.
@@ -181,34 +185,23 @@ impl Builder<'_> {
         }
     }
 
-    fn chunk(&self, row: u32) -> Result<Chunk> {
-        let entry = &self.collected.entries[row as usize];
-        let pipeline = Pipeline::try_new(&entry.object, self.limits);
-        if let Err(error @ Error::Metadata { .. }) = pipeline {
-            return Err(error);
-        }
-        let source = Arc::clone(&self.collected.sources[entry.file as usize]);
-        Ok(Chunk { source, object: Arc::clone(&entry.object), pipeline })
-    }
-
     /// Refuses an axis without labels that is out of proportion to the bytes that are there.
     fn check_positions(&self, axis: &Axis, variables: &[Variable]) -> Result<()> {
-        let chunks = || variables.iter().flat_map(|v| v.chunks.iter().flatten());
-        if axis.size <= POSITIONS_FREE || chunks().next().is_none() {
+        let mut chunks = variables.iter().map(|variable| &variable.chunks);
+        if axis.size <= POSITIONS_FREE || chunks.clone().all(|chunks| chunks.holes() == chunks.len()) {
             return Ok(());
         }
-        let readable = chunks().filter(|chunk| chunk.pipeline.is_ok());
-        let bytes = |chunk: &Arc<Chunk>| chunk.object.region.end - chunk.object.region.start;
-        let Some(most) = readable.map(bytes).max() else {
+        let Some(most) = chunks.clone().filter_map(Chunks::largest_region).max() else {
             // None of it can be read, so nothing vouches for this size.
-            let first = chunks().find_map(|chunk| chunk.pipeline.as_ref().err());
+            let first = chunks.flat_map(Chunks::errors).next();
             return first.map_or(Ok(()), |error| Err(error.clone()));
         };
         let limit = (POSITIONS_FREE + most.saturating_mul(POSITIONS_PER_BYTE)).min(POSITIONS);
         if axis.size <= limit {
             return Ok(());
         }
-        let at = chunks().next().map_or_else(|| Place::file(""), |chunk| chunk.object.place.clone());
+        let first = chunks.find_map(|chunks| chunks.iter().flatten().next());
+        let at = first.map_or_else(|| Place::file(""), |chunk| chunk.object.place.clone());
         Err(Error::Limit { at, what: "size of an axis without a coordinate", got: axis.size, limit })
     }
 

@@ -148,5 +148,11 @@ fn object(window: Window<'_>, frame: &Frame, at: Place, limits: &Limits) -> Resu
             return Err(Error::framing(&at, what));
         }
     }
-    Ok(Object { place: at, frame: frame.span.clone(), region, hash: frame.hash, descriptor })
+    Ok(Object {
+        place: at,
+        frame: frame.span.clone(),
+        region,
+        hash: frame.hash,
+        descriptor: Arc::new(descriptor),
+    })
 }

@@ -89,7 +89,7 @@ pub struct Object {
     /// Stored xxh3-64 of the frame's body, if it has one.
     pub hash: Option<u64>,
     /// What the bytes mean.
-    pub descriptor: Descriptor,
+    pub descriptor: Arc<Descriptor>,
 }
 
 impl Object {

@@ -40,7 +40,7 @@ fn made(
         frame: 0..region.len() as u64 + 36,
         region: 16..region.len() as u64 + 16,
         hash: None,
-        descriptor: Descriptor {
+        descriptor: Arc::new(Descriptor {
             dtype,
             shape: shape.to_vec(),
             byte_order: ByteOrder::Little,
@@ -49,7 +49,7 @@ fn made(
             compression,
             masks: Vec::new(),
             params,
-        },
+        }),
     };
     Ok(Sample { pipeline: Pipeline::try_new(&object, &Limits::default())?, region: region.into() })
 }

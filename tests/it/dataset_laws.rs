@@ -141,7 +141,7 @@ fn check(cube: &Cube, dataset: &Dataset) -> HashSet<usize> {
         }
         let cell = position.iter().zip(&cube.cards).fold(0, |cell, (at, card)| cell * card + at);
         match chunk {
-            Some(chunk) => assert_eq!(first_value(chunk), cell as f32),
+            Some(chunk) => assert_eq!(first_value(&chunk), cell as f32),
             None => assert!(holes.insert(cell)),
         }
     }

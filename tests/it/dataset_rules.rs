@@ -60,8 +60,8 @@ fn names(table: &GridTable) -> Vec<&str> {
 
 /// First element of each chunk of a variable, in C order; `None` for holes.
 fn firsts(table: &GridTable, variable: &str) -> Vec<Option<f32>> {
-    let first = |chunk: &Option<Arc<millibar::dataset::Chunk>>| {
-        let chunk = chunk.as_ref()?;
+    let first = |chunk: Option<Arc<millibar::dataset::Chunk>>| {
+        let chunk = chunk?;
         let region = chunk.source.read(chunk.object.region.clone()).unwrap();
         let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
         match chunk.pipeline().unwrap().decode(&region, &mut scratch, &mut stats).unwrap() {
@@ -481,8 +481,8 @@ fn an_object_that_cant_be_decoded_fails_when_it_is_read() {
     zfp.descriptor["zfp_mode"] = "fixed_rate".into();
     zfp.descriptor["zfp_rate"] = 16.into();
     let table = Files::one(&[vec![small(json!({"name": "t"}), 0.0), zfp]]).table(&[]);
-    assert!(table.variable("t").unwrap().chunks[0].as_ref().unwrap().pipeline().is_ok());
-    let error = table.variable("z").unwrap().chunks[0].as_ref().unwrap().pipeline().unwrap_err();
+    assert!(table.variable("t").unwrap().chunks.get(0).unwrap().pipeline().is_ok());
+    let error = table.variable("z").unwrap().chunks.get(0).unwrap().pipeline().cloned().unwrap_err();
     assert!(error.to_string().contains("message 0, object 1: "), "{error}");
     let mut packed = tensor(json!({"name": "p"}), "float64", &[2], vec![0; 4]);
     packed.descriptor["encoding"] = "simple_packing".into();

@@ -52,7 +52,7 @@ fn check_cells(
             .iter()
             .zip(&outer)
             .fold(0, |at, ((dim, key), len)| at * len + position(table, dim, &cell["coords"][key]));
-        let chunk = variable.chunks[at].as_ref().unwrap();
+        let chunk = variable.chunks.get(at as u64).unwrap();
         assert_eq!(Path::new(&**chunk.source.name()), dir.join(cell["file"].as_str().unwrap()));
         assert_eq!(chunk.object.place.message, cell["message"].as_u64());
         assert_eq!(chunk.object.place.object, cell["object"].as_u64());

@@ -29,7 +29,7 @@ fn reread(value: Value) -> Value {
 
 fn object_json(object: &Object) -> Value {
     let Descriptor { dtype, shape, byte_order, encoding, filter, compression, masks, params } =
-        &object.descriptor;
+        &*object.descriptor;
     let name = |kind| match kind {
         MaskKind::NaN => "nan",
         MaskKind::PosInf => "inf+",

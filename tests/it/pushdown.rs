@@ -373,8 +373,8 @@ async fn a_dropped_query_stops_reading() {
     let (chunks, reads) = (600, Arc::new(AtomicUsize::new(0)));
     let values = vec![1.0; chunks as usize * 1024];
     let mut variable = chunked("v", DType::Float64, &[chunks, 1024], &[1, 1024], PLAIN, &values, &[]);
-    let slow = |chunk: &Option<Arc<Chunk>>| {
-        let Chunk { source, object, pipeline } = &**chunk.as_ref().unwrap();
+    let slow = |chunk: Option<Arc<Chunk>>| {
+        let Chunk { source, object, pipeline } = &*chunk.unwrap();
         let source = Arc::new(Slow { inner: Arc::clone(source), reads: Arc::clone(&reads) });
         Some(Arc::new(Chunk { source, object: Arc::clone(object), pipeline: pipeline.clone() }))
     };

@@ -304,7 +304,7 @@ fn chunk(dtype: DType, shape: &[u64], bytes: Vec<u8>) -> Chunk {
         frame: 0..len,
         region: 0..len,
         hash: None,
-        descriptor,
+        descriptor: descriptor.into(),
     };
     let pipeline = Pipeline::try_new(&object, &Limits::default());
     Chunk { source: MemorySource::new(bytes), object: Arc::new(object), pipeline }

@@ -190,7 +190,7 @@ impl VariableSummary {
             shape: variable.grid.shape().to_vec(),
             chunk_shape: variable.grid.chunk_shape().to_vec(),
             chunk_counts: variable.grid.chunk_counts().to_vec(),
-            holes: variable.chunks.iter().filter(|chunk| chunk.is_none()).count(),
+            holes: variable.chunks.holes(),
             pipelines: BTreeMap::new(),
             unreadable: BTreeMap::new(),
             encoded_bytes: 0,

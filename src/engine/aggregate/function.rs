@@ -212,7 +212,7 @@ impl Context<'_> {
             ColumnSource::Variable(variable) => {
                 let variable = &self.grid.variables[variable];
                 let nan = variable.dtype.is_float() && self.nan_as_missing;
-                !nan && variable.chunks.iter().all(Option::is_some)
+                !nan && variable.chunks.holes() == 0
             }
         }
     }

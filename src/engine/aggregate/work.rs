@@ -256,8 +256,8 @@ fn direct_tasks(reduction: &Reduction, index: usize, pass: &DirectPass) -> Vec<C
     let width = variable.dtype.width().unwrap_or(1) as u64;
     let enough = TASKS_PER_PARTITION * reduction.scan.target_partitions() as u64;
     let cost = |place: Place| {
-        let whole = match pipeline(variable, place.chunk) {
-            Some(pipeline) if !pipeline.seeks() && place.kept > 0 => pipeline.len(),
+        let whole = match variable.chunks.facts(place.chunk) {
+            Some(facts) if !facts.seeks && place.kept > 0 => facts.elements,
             _ => 0,
         };
         whole.max(place.kept).saturating_mul(width)
@@ -273,17 +273,16 @@ fn direct_tasks(reduction: &Reduction, index: usize, pass: &DirectPass) -> Vec<C
     let mut tasks = Vec::new();
     for (place, Place { chunk, kept }) in (0..).zip(pass.parts.numbers(0..u64::MAX)) {
         let pieces = (enough / few).min(kept * width / PARTITION_BYTES + 1);
-        match (pipeline(variable, chunk), pass.parts.get(place)) {
-            (Some(pipeline), Some(part))
-                if pieces > 1 && splits(reduction, pipeline, kept.div_ceil(pieces)) =>
-            {
+        let Some(part) = pass.parts.get(place) else { continue };
+        let chunk = variable.chunks.get(chunk);
+        match chunk.as_ref().map(|chunk| chunk.pipeline()) {
+            Some(Ok(pipeline)) if pieces > 1 && splits(reduction, pipeline, kept.div_ceil(pieces)) => {
                 tasks.extend(part.split(pieces as usize).into_iter().map(|part| {
                     let cost = part.len() * width;
                     Costed { task: Task::Piece { pass: index, part }, cost }
                 }));
             }
-            (_, Some(_)) => tasks.push(direct(place..place + 1)),
-            (_, None) => {}
+            _ => tasks.push(direct(place..place + 1)),
         }
     }
     tasks
@@ -294,10 +293,6 @@ fn direct_tasks(reduction: &Reduction, index: usize, pass: &DirectPass) -> Vec<C
 fn splits(reduction: &Reduction, pipeline: &Pipeline, elements: u64) -> bool {
     let options = reduction.scan.options();
     options.verify == Verify::Off && !pipeline.decodes_whole(elements, options.range_threshold)
-}
-
-fn pipeline(variable: &Variable, chunk: u64) -> Option<&Pipeline> {
-    variable.chunks.get(chunk as usize)?.as_ref()?.pipeline().ok()
 }
 
 /// How rows are cut: never through a chunk that has to be decoded whole.

@@ -328,7 +328,7 @@ fn encode(dtype: DType, shape: &[u64], values: &[f64], coding: usize) -> Chunk {
     };
     let len = bytes.len() as u64;
     let place = Place::file("memory").message(0).object(0);
-    let object = Object { place, frame: 0..len, region: 0..len, hash: None, descriptor };
+    let object = Object { place, frame: 0..len, region: 0..len, hash: None, descriptor: descriptor.into() };
     let stamp = Stamp { len, modified_ns: 0 };
     let source = Memory { name: "memory".into(), stamp, bytes: bytes.into() };
     let pipeline = Pipeline::try_new(&object, &Limits::default());
