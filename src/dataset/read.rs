@@ -126,6 +126,16 @@ impl Reader {
     /// As [`Reader::visit_part`].
     pub fn read_part(&mut self, variable: &Variable, part: &Part) -> Result<Option<Values>> {
         let mut values = empty(variable, part.len())?;
+        Ok(self.read_part_into(variable, part, &mut values)?.then_some(values))
+    }
+
+    /// As [`Reader::read_part`], in place of what is in `values`, of the variable's dtype; `false`, with nothing
+    /// in it, if the chunk is a hole.
+    ///
+    /// # Errors
+    /// As [`Reader::visit_part`].
+    pub fn read_part_into(&mut self, variable: &Variable, part: &Part, values: &mut Values) -> Result<bool> {
+        each_dtype!(Values, &mut *values, values => values.clear());
         let read = self.visit_part(variable, part, &mut |_, block| {
             if values.extend(block) { Ok(()) } else { Err(bad_chunk(variable, "blocks of another dtype")) }
         })?;
@@ -133,7 +143,15 @@ impl Reader {
             let what = format!("{} elements decoded where {} were asked for", values.len(), part.len());
             return Err(bad_chunk(variable, what));
         }
-        Ok(read.then_some(values))
+        Ok(read)
+    }
+
+    /// No values of `variable` yet, for [`Reader::read_part_into`].
+    ///
+    /// # Errors
+    /// If cells of its dtype can't be read.
+    pub fn buffer(&self, variable: &Variable) -> Result<Values> {
+        empty(variable, 0)
     }
 
     /// The cells of the product of `selection`'s dims in C order, put together from every chunk that they

@@ -77,16 +77,6 @@ impl Producer for Rows {
 }
 
 impl Rows {
-    /// All rows of `unit`, or as many as are still wanted.
-    pub(crate) fn read(&mut self, unit: &Unit) -> Result<RecordBatch> {
-        let unit = self.open(unit)?;
-        let rows = unit.rows;
-        self.current = Some(unit);
-        let batch = self.batch(0..rows);
-        self.current = None;
-        batch
-    }
-
     /// Reads the variables of `unit`, or as much of them as is still wanted.
     fn open(&mut self, unit: &Unit) -> Result<Current> {
         let start = Instant::now();
@@ -163,7 +153,7 @@ fn part(cells: &ArrayRef, range: Range<usize>) -> Result<ArrayRef> {
 }
 
 /// Which cells of the product of `selection`'s dims its masks keep, C order.
-pub(crate) fn kept(selection: &Selection) -> BooleanArray {
+fn kept(selection: &Selection) -> BooleanArray {
     let dims: Vec<Vec<u64>> = selection.dims.iter().map(|dim| dim.iter().collect()).collect();
     let cells = dims.iter().map(Vec::len).product();
     let mut at = vec![0; dims.len()];

@@ -328,6 +328,17 @@ impl Accumulators {
         each_state!(&mut self.state, typed => stats::summary(&mut typed.state, cells))
     }
 
+    /// The states of `times` times the cells: each of those that were added, so many times over.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] if an integer sum leaves 128 bits.
+    pub fn multiply(&mut self, times: u64) -> Result<()> {
+        match each_state!(&mut self.state, typed => typed.state.multiply(times)) {
+            true => Ok(()),
+            false => Err(misfit(format!("{times} times a sum leaves 128 bits"))),
+        }
+    }
+
     /// The states as they are now.
     pub fn read(&mut self) -> Reading<'_> {
         let dtype = self.dtype;

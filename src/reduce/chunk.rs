@@ -1,7 +1,7 @@
 //! The cells of one chunk on their way to accumulators.
 
 use super::accumulators::misfit;
-use super::kernels::Stretch;
+use super::kernels::{self, Stretch, Target};
 use super::plan::Plan;
 use super::{Accumulators, GroupMap, rows};
 use crate::Result;
@@ -56,6 +56,51 @@ impl<'a> ChunkReducer<'a> {
         if valid.is_some_and(|valid| valid.len() != len) {
             return Err(misfit(format!("a mask of another length than its {len} cells")));
         }
+        self.cut(first, len, |from, to, stretches, codes| {
+            states.add(block.slice(from, to), stretches, codes, valid.map(|valid| &valid[from..to]))
+        })
+    }
+
+    /// Adds the cells whose entry in `keep` is true to the counts of their groups. They start at element `first`
+    /// of the chunk; none of their values is needed.
+    ///
+    /// # Errors
+    /// [`crate::Error::Grid`] if the cells leave the chunk, or `counts` doesn't have an entry for each group.
+    pub fn count_kept(&mut self, first: u64, keep: &[bool], counts: &mut [u64]) -> Result<()> {
+        self.check_counts(counts)?;
+        self.cut(first, keep.len(), |from, to, stretches, codes| {
+            kernels::count(counts, &keep[from..to], stretches, codes);
+            Ok(())
+        })
+    }
+
+    /// Appends the group of each of `len` cells from element `first` of the chunk on.
+    ///
+    /// # Errors
+    /// [`crate::Error::Grid`] if the cells leave the chunk.
+    pub fn groups(&mut self, first: u64, len: usize, groups: &mut Vec<u32>) -> Result<()> {
+        self.cut(first, len, |_, _, stretches, codes| {
+            for &Stretch { len, to, .. } in stretches {
+                match to {
+                    Target::Run(group) => groups.resize(groups.len() + len, group as u32),
+                    Target::Each(first) => groups.extend((first..first + len).map(|group| group as u32)),
+                    Target::Codes { base, at } => {
+                        groups.extend(codes[at..at + len].iter().map(|code| base as u32 + code));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `each(from, to, stretches, codes)` for cells `from..to` of the `len` ones from element `first` of
+    /// the chunk on, a piece at a time.
+    fn cut(
+        &mut self,
+        first: u64,
+        len: usize,
+        mut each: impl FnMut(usize, usize, &[Stretch], &[u32]) -> Result<()>,
+    ) -> Result<()> {
         let cells: u64 = self.part.shape.iter().product();
         if first.checked_add(len as u64).is_none_or(|end| end > cells) {
             return Err(misfit(format!("elements {first}..+{len} of a chunk of {cells}")));
@@ -72,7 +117,14 @@ impl<'a> ChunkReducer<'a> {
         for from in (0..len).step_by(PIECE) {
             let to = len.min(from + PIECE);
             plan.cut(first as usize + from, to - from, stretches, codes);
-            states.add(block.slice(from, to), stretches, codes, valid.map(|valid| &valid[from..to]))?;
+            each(from, to, stretches, codes)?;
+        }
+        Ok(())
+    }
+
+    fn check_counts(&self, counts: &[u64]) -> Result<()> {
+        if counts.len() != self.map.groups() {
+            return Err(misfit(format!("{} counts for {} groups", counts.len(), self.map.groups())));
         }
         Ok(())
     }
@@ -83,9 +135,7 @@ impl<'a> ChunkReducer<'a> {
     /// # Errors
     /// [`crate::Error::Grid`] if `rows` has another length.
     pub fn count_rows(&self, rows: &mut [u64]) -> Result<()> {
-        if rows.len() != self.map.groups() {
-            return Err(misfit(format!("{} counts for {} groups", rows.len(), self.map.groups())));
-        }
+        self.check_counts(rows)?;
         rows::add(self.part, self.map, rows);
         Ok(())
     }

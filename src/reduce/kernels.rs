@@ -50,3 +50,41 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
         }
     }
 }
+
+/// Adds the cells whose entry in `keep` is true to the counts of their groups, stretch by stretch. Stretches must
+/// lie inside `keep`, and lead to groups and codes that exist.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+pub(super) fn count(counts: &mut [u64], keep: &[bool], stretches: &[Stretch], codes: &[u32]) {
+    for &Stretch { start, len, to } in stretches {
+        let keep = &keep[start..start + len];
+        match to {
+            Target::Run(group) => counts[group] += count_true(keep),
+            Target::Each(first) => {
+                let counts = counts[first..first + len].iter_mut();
+                counts.zip(keep).for_each(|(count, &keep)| *count += u64::from(keep));
+            }
+            Target::Codes { base, at } => {
+                let counts = &mut counts[base..];
+                let codes = codes[at..at + len].iter();
+                codes.zip(keep).for_each(|(&code, &keep)| counts[code as usize] += u64::from(keep));
+            }
+        }
+    }
+}
+
+/// How many of `mask` are true.
+#[inline(always)]
+pub(super) fn count_true(mask: &[bool]) -> u64 {
+    let mut total = 0;
+    // Summed as bytes: no lane can have more than 255 of them.
+    for piece in mask.chunks(64 * 255) {
+        let mut lanes = [0u8; 64];
+        let mut rows = piece.chunks_exact(64);
+        for row in &mut rows {
+            lanes.iter_mut().zip(row).for_each(|(lane, &kept)| *lane += u8::from(kept));
+        }
+        total += lanes.iter().map(|&lane| u64::from(lane)).sum::<u64>();
+        total += rows.remainder().iter().map(|&kept| u64::from(kept)).sum::<u64>();
+    }
+    total
+}

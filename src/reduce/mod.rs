@@ -14,6 +14,7 @@ mod chunk;
 #[cfg(test)]
 mod chunk_tests;
 mod each;
+pub mod expr;
 mod groups;
 mod kernels;
 mod plan;

@@ -247,6 +247,29 @@ impl<T: Cell> State<T> {
         }
     }
 
+    /// Makes it the state of `times` times the cells; `false` if a sum leaves 128 bits.
+    pub(super) fn multiply(&mut self, times: u64) -> bool {
+        if times == 1 {
+            return true;
+        }
+        self.settle();
+        self.counts.iter_mut().for_each(|count| *count *= times);
+        let factor = times as f64;
+        if let Some(float) = &mut self.float {
+            float.near.iter_mut().chain(&mut float.rest).for_each(|sum| *sum *= factor);
+        }
+        self.m2.iter_mut().flatten().for_each(|m2| *m2 *= factor);
+        self.int.as_mut().is_none_or(|int| {
+            int.far.resize(int.near.len().max(int.far.len()), 0);
+            int.carry();
+            int.far.iter_mut().all(|sum| {
+                let product = sum.checked_mul(i128::from(times));
+                *sum = product.unwrap_or(*sum);
+                product.is_some()
+            })
+        })
+    }
+
     /// Notes one more valid cell for each of `len` groups from `first`.
     #[inline(always)]
     pub(super) fn count_each(&mut self, first: usize, len: usize) {

@@ -22,11 +22,11 @@ use std::sync::Arc;
 
 const QUERIES: usize = 8;
 
-fn setting(name: &str, default: u64) -> u64 {
+pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
-fn session(
+pub(crate) fn session(
     grid: &Arc<GridTable>,
     nan_as_null: bool,
     partitions: usize,
@@ -79,7 +79,7 @@ fn values(array: &ArrayRef) -> Vec<Value> {
 
 type Got = BTreeMap<Vec<String>, Vec<Value>>;
 
-async fn run(ctx: &SessionContext, sql: &str, keys: usize) -> Result<Got, String> {
+pub(crate) async fn run(ctx: &SessionContext, sql: &str, keys: usize) -> Result<Got, String> {
     let batches =
         ctx.sql(sql).await.map_err(|e| e.to_string())?.collect().await.map_err(|e| e.to_string())?;
     let mut got = Got::new();
@@ -112,7 +112,7 @@ fn compare(want: &Answer, got: &Got) -> Result<(), String> {
 }
 
 /// Whether the plan reduces on the grid.
-async fn is_on_grid(ctx: &SessionContext, sql: &str) -> bool {
+pub(crate) async fn is_on_grid(ctx: &SessionContext, sql: &str) -> bool {
     let plan = ctx.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
     let text = datafusion::physical_plan::displayable(plan.as_ref()).indent(false).to_string();
     text.contains("GridAggregateExec")
@@ -177,7 +177,7 @@ async fn grid_rows_and_model_agree() {
 }
 
 /// The vectors of a table, from its rows (whose cells other tests compare with the manifest).
-async fn model_of(grid: &Arc<GridTable>) -> Model {
+pub(crate) async fn model_of(grid: &Arc<GridTable>) -> Model {
     let ctx = session(grid, true, 1, false, 1);
     let batches = ctx.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap();
     let dims = grid.dims.iter().map(|dim| ModelDim {

@@ -14,6 +14,8 @@ mod dataset_rules;
 mod datasets;
 #[cfg(feature = "engine")]
 mod differential;
+#[cfg(feature = "engine")]
+mod expressions;
 #[cfg(feature = "flight")]
 mod flight;
 mod framing;

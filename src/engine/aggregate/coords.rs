@@ -60,6 +60,21 @@ impl Coords {
         &self.shape
     }
 
+    /// Labels of the selected positions of `dim`.
+    ///
+    /// # Errors
+    /// If the scan doesn't have them as a column.
+    pub(super) fn labels(&self, dim: usize) -> Result<ArrayRef> {
+        self.labels[dim]
+            .as_ref()
+            .map_or_else(|| exec_err!("the labels of dim {dim} aren't read"), |labels| Ok(Arc::clone(labels)))
+    }
+
+    /// Number of selected positions of `dim`.
+    pub(super) fn selected(&self, dim: usize) -> u64 {
+        self.selected[dim].len()
+    }
+
     /// Values of `exprs` for each combination of selected positions of `dims`, C order. `exprs` mention no
     /// column beside those dims.
     ///

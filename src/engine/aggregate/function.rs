@@ -70,11 +70,11 @@ pub(super) enum Path {
     Arithmetic(Selection),
     /// From the decoded blocks of one variable, of these cells, in its own chunk grid.
     Direct { variable: usize, selection: Selection },
-    /// From batches of rows, with DataFusion's own expressions.
-    Rows(Side),
+    /// From the cells of several variables, by a program.
+    Cells(Side),
 }
 
-/// What rows are of.
+/// Which cells go through a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     /// All kept cells.
@@ -157,11 +157,6 @@ impl Aggregate {
     pub(super) fn describe(&self) -> String {
         self.expr.human_display().unwrap_or(self.expr.name()).to_string()
     }
-
-    /// Whether both look at the same values of the same rows.
-    pub(super) fn same_input(&self, other: &Self) -> bool {
-        self.args == other.args && self.filter == other.filter
-    }
 }
 
 impl Context<'_> {
@@ -172,14 +167,12 @@ impl Context<'_> {
         filter: Option<&Arc<dyn PhysicalExpr>>,
         states: &[DataType],
     ) -> Result<Path, Refusal> {
-        let Some(selection) = self.selected_by(filter)? else { return Ok(Path::Rows(Side::Cells)) };
+        let Some(selection) = self.selected_by(filter)? else { return Ok(Path::Cells(Side::Cells)) };
         if function == Function::Count && args.iter().all(|arg| self.never_null(arg)) {
             return Ok(Path::Arithmetic(selection));
         }
-        let [arg] = args else { return Ok(Path::Rows(Side::Cells)) };
-        let Some((variable, cast)) = self.variable_of(arg) else { return Ok(Path::Rows(Side::Cells)) };
-        let direct = reads_as(function, self.grid.variables[variable].dtype, cast, states);
-        Ok(if direct { Path::Direct { variable, selection } } else { Path::Rows(Side::Cells) })
+        let direct = direct(function, args, states, self.grid, self.coords);
+        Ok(direct.map_or(Path::Cells(Side::Cells), |variable| Path::Direct { variable, selection }))
     }
 
     /// The cells that an aggregate's own filter keeps; `None` if that depends on cells.
@@ -216,20 +209,36 @@ impl Context<'_> {
             }
         }
     }
+}
 
-    /// The variable that `expr` is, and the type that it is cast to, if it is.
-    fn variable_of<'e>(&self, expr: &'e Arc<dyn PhysicalExpr>) -> Option<(usize, Option<&'e DataType>)> {
-        if let Some(column) = expr.downcast_ref::<Column>() {
-            return match self.coords.source(column.index()) {
-                ColumnSource::Variable(variable) => Some((variable, None)),
-                ColumnSource::Dim(_) => None,
-            };
-        }
-        let cast = expr.downcast_ref::<CastExpr>()?;
-        match self.variable_of(cast.expr())? {
-            (variable, None) => Some((variable, Some(cast.cast_type()))),
-            (_, Some(_)) => None,
-        }
+/// The variable whose decoded elements `function` can be reduced from, with arguments `args`.
+pub(super) fn direct(
+    function: Function,
+    args: &[Arc<dyn PhysicalExpr>],
+    states: &[DataType],
+    grid: &GridTable,
+    coords: &Coords,
+) -> Option<usize> {
+    let [arg] = args else { return None };
+    let (variable, cast) = variable_of(arg, coords)?;
+    reads_as(function, grid.variables[variable].dtype, cast, states).then_some(variable)
+}
+
+/// The variable that `expr` is, and the type that it is cast to, if it is.
+fn variable_of<'e>(
+    expr: &'e Arc<dyn PhysicalExpr>,
+    coords: &Coords,
+) -> Option<(usize, Option<&'e DataType>)> {
+    if let Some(column) = expr.downcast_ref::<Column>() {
+        return match coords.source(column.index()) {
+            ColumnSource::Variable(variable) => Some((variable, None)),
+            ColumnSource::Dim(_) => None,
+        };
+    }
+    let cast = expr.downcast_ref::<CastExpr>()?;
+    match variable_of(cast.expr(), coords)? {
+        (variable, None) => Some((variable, Some(cast.cast_type()))),
+        (_, Some(_)) => None,
     }
 }
 

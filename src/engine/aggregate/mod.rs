@@ -8,20 +8,26 @@
 //! ```
 //! [`GridAggregateRule`] looks from the aggregate down to its scan ([`chain`]) and decides for each aggregate
 //! how it is computed ([`function`]): a count of cells from the geometry alone, a reduction of one variable's
-//! decoded blocks in its own chunk grid, or batches of kept cells through DataFusion's own accumulators, still
-//! without hashing, since the group of a cell is known from its position ([`groups`]). Where all
-//! groups can be kept at once, [`GridAggregateExec`] merges the states of its threads by the number of the group
-//! and yields final values; else, and with `SET millibar.grid_final = false`, it emits DataFusion's own partial
-//! state columns, and the final aggregate above it stays as it is.
+//! decoded blocks in its own chunk grid, or a program over the cells of several variables ([`cells`]), made of
+//! the predicates, filters and arguments ([`compile`]), whose values go into the same kernels or, for what
+//! these don't compute, into DataFusion's own accumulators ([`sink`]). Nothing is hashed: the group of a cell is
+//! known from its position ([`groups`]). Where all groups can be kept at once, [`GridAggregateExec`] merges the
+//! states of its threads by the number of the group and yields final values; else, and with
+//! `SET millibar.grid_final = false`, it emits DataFusion's own partial state columns, and the final aggregate
+//! above it stays as it is.
 //!
 //! Anything that isn't provably the same is refused, and the plan is left alone.
 
+mod cells;
 mod chain;
+mod compile;
 mod coords;
 mod exec;
 mod function;
+mod functions;
 mod groups;
 mod native;
+mod opaque;
 mod partial;
 mod reduction;
 mod rule;

@@ -1,22 +1,20 @@
 //! The states that one partition (or one task) keeps, and the batches that they become.
 
-use super::function::{Aggregate, Path, Side};
+use super::cells::{CellsPlan, Tile};
+use super::function::{Aggregate, Path};
 use super::reduction::Reduction;
-use super::sink::{Rows, Sink, count, keep_groups, truth};
+use super::sink::{Sink, count};
 use super::states;
 use super::work::Work;
 use crate::engine::external;
-use crate::reduce::{Accumulators, ChunkReducer, Factor, GroupMap, Localised, NanPolicy};
+use crate::reduce::expr::Kept;
+use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised, NanPolicy};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
-use datafusion::arrow::compute::{filter_record_batch, take};
+use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
-use datafusion::physical_expr::PhysicalExpr;
 use std::sync::Arc;
-
-/// Rows evaluated at a time: a few columns of that many doubles stay in cache.
-const ROWS: usize = 16 << 10;
 
 /// Dense states of some groups.
 pub(super) struct Partial {
@@ -30,17 +28,8 @@ pub(super) struct Partial {
     counts: Vec<Option<Vec<u64>>>,
     /// For each pass: the states of its variable, once there are any.
     states: Vec<Option<Accumulators>>,
-    /// Where rows of each side go.
-    sides: [RowSide; 2],
-}
-
-/// Where rows of one side go.
-#[derive(Default)]
-pub(super) struct RowSide {
-    /// Aggregates through rows.
-    pub sinks: Vec<Sink>,
-    /// What rows must satisfy before, one after the other.
-    pub predicates: Vec<Arc<dyn PhysicalExpr>>,
+    /// For each side: where its cells go, once there are any.
+    sinks: [Vec<Sink>; 2],
 }
 
 /// How a sink ends: in states or in values.
@@ -64,20 +53,15 @@ impl Partial {
             cells: vec![0; map.groups()],
             counts: vec![None; reduction.aggregates.len()],
             states: work.passes.iter().map(|_| None).collect(),
-            sides: Default::default(),
+            sinks: Default::default(),
         }
-    }
-
-    /// Makes ready for rows of `side`.
-    pub(super) fn expect_rows(&mut self, side: Side, rows: RowSide) {
-        self.sides[side as usize] = rows;
     }
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
         let counts = self.counts.iter().flatten().chain([&self.cells]).map(|counts| counts.capacity() * 8);
         let passes = self.states.iter().flatten().map(Accumulators::memory);
-        counts.chain(passes).chain(self.sides.iter().flat_map(|side| &side.sinks).map(Sink::memory)).sum()
+        counts.chain(passes).chain(self.sinks.iter().flatten().map(Sink::memory)).sum()
     }
 
     /// Counts the kept cells of `part`, for groups to exist and for the counts that geometry decides.
@@ -114,34 +98,33 @@ impl Partial {
         slot.as_mut().map_or_else(|| datafusion::common::internal_err!("a pass has no states"), Ok)
     }
 
-    /// Adds rows of `side`; `groups` has one entry for each, or is empty if there is one group only.
+    /// Makes ready for the cells of `plan`.
     ///
     /// # Errors
-    /// Those of the expressions and accumulators.
-    pub(super) fn add_rows(&mut self, side: Side, batch: &RecordBatch, groups: &[u32]) -> Result<()> {
-        for start in (0..batch.num_rows()).step_by(ROWS) {
-            let len = ROWS.min(batch.num_rows() - start);
-            let groups = (!groups.is_empty()).then(|| &groups[start..start + len]);
-            self.add_slice(side, batch.slice(start, len), groups)?;
-        }
+    /// Those of making accumulators.
+    pub(super) fn expect(&mut self, plan: &CellsPlan) -> Result<()> {
+        let groups = self.map.groups();
+        let sinks = plan.sinks.iter().map(|sink| Sink::try_new(sink, &self.reduction, groups, plan.times));
+        self.sinks[plan.side as usize] = sinks.collect::<Result<_>>()?;
         Ok(())
     }
 
-    fn add_slice(&mut self, side: Side, mut batch: RecordBatch, groups: Option<&[u32]>) -> Result<()> {
-        let side = &mut self.sides[side as usize];
-        let mut kept: Option<Vec<u32>> = None;
-        for predicate in &side.predicates {
-            let keep = truth(predicate, &batch)?;
-            if keep.true_count() == batch.num_rows() {
-                continue;
-            }
-            batch = filter_record_batch(&batch, &keep)?;
-            kept = kept.as_deref().or(groups).map(|groups| keep_groups(groups, &keep));
+    /// Adds the cells of `tile`, which `plan`'s program has run for; `reducer` knows their groups.
+    ///
+    /// # Errors
+    /// Those of the kernels and accumulators.
+    pub(super) fn add_tile(
+        &mut self,
+        plan: &CellsPlan,
+        tile: &Tile<'_>,
+        reducer: &mut ChunkReducer<'_>,
+    ) -> Result<()> {
+        if plan.decides {
+            let kept = plan.gate.map_or(Kept::All, |gate| tile.machine.kept(gate));
+            count(tile, kept, reducer, &mut self.cells)?;
         }
-        let groups = kept.as_deref().or(groups);
-        count(&mut self.cells, groups, batch.num_rows(), None);
-        let rows = Rows { batch: &batch, groups };
-        side.sinks.iter_mut().try_for_each(|sink| sink.add(&rows, self.map.groups()))
+        let mut sinks = self.sinks[plan.side as usize].iter_mut().zip(&plan.sinks);
+        sinks.try_for_each(|(sink, plan)| sink.add(plan, tile, reducer, self.map.groups()))
     }
 
     /// Adds the states of `other`, of the same reduction and groups, whose cells come after those seen so far.
@@ -164,12 +147,12 @@ impl Partial {
                 (_, None) => {}
             }
         }
-        for (side, more) in self.sides.iter_mut().zip(other.sides) {
-            if side.sinks.is_empty() {
-                *side = more;
+        for (sinks, more) in self.sinks.iter_mut().zip(other.sinks) {
+            if sinks.is_empty() {
+                *sinks = more;
             } else {
-                let pairs = side.sinks.iter_mut().zip(more.sinks);
-                pairs.into_iter().try_for_each(|(sink, more)| sink.merge(more, self.map.groups()))?;
+                let mut pairs = sinks.iter_mut().zip(more);
+                pairs.try_for_each(|(sink, more)| sink.merge(more, self.map.groups()))?;
             }
         }
         Ok(())
@@ -210,7 +193,7 @@ impl Partial {
         let mut outcomes = self.arithmetic_columns();
         self.direct_columns(&mut outcomes)?;
         let grouped = self.reduction.grouped();
-        for sink in self.sides.iter_mut().flat_map(|side| &mut side.sinks) {
+        for sink in self.sinks.iter_mut().flatten() {
             for (index, outcome) in finish(sink, &self.reduction.aggregates, grouped)? {
                 outcomes[index] = Some(outcome);
             }
@@ -277,58 +260,4 @@ fn restricted(part: &Part, selection: &Selection) -> Part {
         part.within[dim].intersect(&selection.dims[dim].within(extent))
     });
     Part { within: within.collect(), masks: selection.masks.clone(), ..part.clone() }
-}
-
-/// The group of each cell of the product of `selection`'s dims, C order; empty if there is one group only.
-pub(super) fn group_ids(map: &GroupMap, selection: &Selection) -> Vec<u32> {
-    if map.groups() == 1 {
-        return Vec::new();
-    }
-    let kept: Vec<Vec<u64>> = selection.dims.iter().map(|dim| dim.iter().collect()).collect();
-    let inner = kept.last().map_or(1, Vec::len);
-    let rows = kept.split_last().map_or(1, |(_, outer)| outer.iter().map(Vec::len).product());
-    let mut ids = Vec::with_capacity(rows * inner);
-    let mut at = vec![0; kept.len()];
-    let mut position: Vec<u64> = kept.iter().map(|kept| kept.first().copied().unwrap_or(0)).collect();
-    let last = kept.len().checked_sub(1);
-    for _ in 0..if inner == 0 { 0 } else { rows } {
-        position
-            .iter_mut()
-            .zip(kept.iter().zip(&at))
-            .for_each(|(position, (kept, &at))| *position = kept[at]);
-        let start = ids.len();
-        ids.resize(start + inner, 0);
-        for (factor, &stride) in map.factors().iter().zip(&map.strides) {
-            add_factor(&mut ids[start..], factor, stride as u32, map, &position, last, &kept);
-        }
-        crate::tensor::step(&mut at[..last.unwrap_or(0)], |dim| kept[dim].len());
-    }
-    ids
-}
-
-/// Adds what `factor` contributes to a row of cells along the `last` dim, at `position` of the others.
-fn add_factor(
-    ids: &mut [u32],
-    factor: &Factor,
-    stride: u32,
-    map: &GroupMap,
-    position: &[u64],
-    last: Option<usize>,
-    kept: &[Vec<u64>],
-) {
-    let along = last.filter(|last| factor.dims.last() == Some(last));
-    let flat = factor.dims.iter().fold(0, |flat, &dim| {
-        flat * map.shape[dim] + if Some(dim) == along { 0 } else { position[dim] - map.origin[dim] }
-    });
-    match along {
-        None => {
-            let code = factor.codes[flat as usize] * stride;
-            ids.iter_mut().for_each(|id| *id += code);
-        }
-        Some(last) => {
-            let row = &factor.codes[flat as usize..];
-            let start = map.origin[last];
-            ids.iter_mut().zip(&kept[last]).for_each(|(id, at)| *id += row[(at - start) as usize] * stride);
-        }
-    }
 }

@@ -5,6 +5,7 @@ use super::chain::Chain;
 use super::coords::Coords;
 use super::function::{Aggregate, Context, Function, Path, Side};
 use super::groups::GroupSpace;
+use super::sink::Route;
 use crate::dataset::GridTable;
 use crate::engine::scan::{ColumnSource, TensorScanExec};
 use crate::tensor::Selection;
@@ -68,25 +69,26 @@ impl Reduction {
         Ok(reduction)
     }
 
-    /// Settles what goes through rows: everything if cells are filtered by value; aggregates of variables that
-    /// are read for rows anyway. The extremes of functions of dims need few of the rows.
+    /// Settles what goes through a program: everything if cells are filtered by value; aggregates of variables
+    /// that are decoded for one anyway. Functions of dims need few of the cells.
     fn settle_paths(&mut self) {
         if !self.predicates.is_empty() {
-            self.aggregates.iter_mut().for_each(|aggregate| aggregate.path = Path::Rows(Side::Cells));
+            self.aggregates.iter_mut().for_each(|aggregate| aggregate.path = Path::Cells(Side::Cells));
             return;
         }
         for index in 0..self.aggregates.len() {
             let aggregate = &self.aggregates[index];
             let extreme = matches!(aggregate.function, Function::Min | Function::Max);
+            let repeats = extreme || Route::of(aggregate, self) != Route::Native;
             let of_dims = aggregate.columns().all(|column| self.variable(column).is_none());
-            if aggregate.path == Path::Rows(Side::Cells) && extreme && of_dims {
-                self.aggregates[index].path = Path::Rows(Side::Coords);
+            if aggregate.path == Path::Cells(Side::Cells) && repeats && of_dims {
+                self.aggregates[index].path = Path::Cells(Side::Coords);
             }
         }
-        let read: BTreeSet<usize> = self.row_variables(Side::Cells).collect();
+        let read: BTreeSet<usize> = self.variables(Side::Cells).collect();
         for aggregate in &mut self.aggregates {
             if matches!(aggregate.path, Path::Direct { variable, .. } if read.contains(&variable)) {
-                aggregate.path = Path::Rows(Side::Cells);
+                aggregate.path = Path::Cells(Side::Cells);
             }
         }
     }
@@ -104,42 +106,41 @@ impl Reduction {
         !self.keys.is_empty()
     }
 
-    /// Aggregates through rows of `side`, with their places.
-    pub(super) fn through_rows(&self, side: Side) -> impl Iterator<Item = (usize, &Aggregate)> {
-        self.aggregates.iter().enumerate().filter(move |(_, aggregate)| aggregate.path == Path::Rows(side))
+    /// Aggregates of the cells of `side`, with their places.
+    pub(super) fn of_side(&self, side: Side) -> impl Iterator<Item = (usize, &Aggregate)> {
+        self.aggregates.iter().enumerate().filter(move |(_, aggregate)| aggregate.path == Path::Cells(side))
     }
 
-    /// Whether rows of `side` are needed.
-    pub(super) fn has_rows(&self, side: Side) -> bool {
-        (side == Side::Cells && !self.predicates.is_empty()) || self.through_rows(side).next().is_some()
+    /// Whether cells of `side` are needed.
+    pub(super) fn has_side(&self, side: Side) -> bool {
+        (side == Side::Cells && !self.predicates.is_empty()) || self.of_side(side).next().is_some()
     }
 
-    /// Conditions on rows of `side`.
+    /// Conditions on cells of `side`.
     pub(super) fn predicates(&self, side: Side) -> &[Arc<dyn PhysicalExpr>] {
         if side == Side::Cells { &self.predicates } else { &[] }
     }
 
-    /// Columns of the scan that go into rows of `side`, ascending.
-    pub(super) fn row_columns(&self, side: Side) -> Vec<usize> {
+    /// Columns of the scan that programs for `side` read, ascending.
+    fn columns(&self, side: Side) -> Vec<usize> {
         let predicates = self.predicates(side).iter().flat_map(collect_columns).map(|column| column.index());
-        let columns =
-            self.through_rows(side).flat_map(|(_, aggregate)| aggregate.columns()).chain(predicates);
+        let columns = self.of_side(side).flat_map(|(_, aggregate)| aggregate.columns()).chain(predicates);
         columns.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Variables that go into rows of `side`, ascending.
-    pub(super) fn row_variables(&self, side: Side) -> impl Iterator<Item = usize> {
-        self.row_columns(side).into_iter().filter_map(|column| self.variable(column))
+    /// Variables that programs for `side` read, ascending.
+    pub(super) fn variables(&self, side: Side) -> impl Iterator<Item = usize> {
+        self.columns(side).into_iter().filter_map(|column| self.variable(column))
     }
 
-    /// The cells that rows of `side` are of: for coords, the first position stands for all where a dim makes no
+    /// The cells of `side`: for coords, the first position stands for all where a dim makes no
     /// difference to keys, arguments, filters and masks.
-    pub(super) fn row_selection(&self, side: Side) -> Selection {
+    pub(super) fn selection(&self, side: Side) -> Selection {
         let mut selection = self.scan.selection().clone();
         if side == Side::Coords {
             let grouped = self.groups.map.factors().iter().flat_map(|factor| factor.dims.iter().copied());
             let masked = selection.masks.iter().flat_map(|mask| mask.dims().iter().copied());
-            let columns = self.row_columns(side).into_iter();
+            let columns = self.columns(side).into_iter();
             let read = columns.filter_map(|column| match self.coords.source(column) {
                 ColumnSource::Dim(dim) => Some(dim),
                 ColumnSource::Variable(_) => None,
@@ -149,6 +150,12 @@ impl Reduction {
             dims.for_each(|(_, kept)| *kept = kept.slice(0..1));
         }
         selection
+    }
+
+    /// Cells of the selection that each cell of `side` stands for.
+    pub(super) fn multiplicity(&self, side: Side) -> u64 {
+        let (all, some) = (&self.scan.selection().dims, self.selection(side).dims);
+        all.iter().zip(&some).map(|(all, some)| all.len() / some.len().max(1)).product()
     }
 }
 

@@ -1,154 +1,305 @@
-//! Rows on their way to states: one sink for each distinct input of the aggregates that go through rows.
+//! From tiles of cells to states: one sink for each distinct argument, under each distinct filter.
 
-use super::function::{Aggregate, Function, follows_total_order};
+use super::cells::Tile;
+use super::compile::Compiler;
+use super::function::{Aggregate, Function, Side, direct, follows_total_order};
 use super::native::Native;
 use super::partial::Outcome;
+use super::reduction::Reduction;
 use super::states;
 use super::work::add_wants;
-use crate::codec::Block;
 use crate::engine::external;
-use crate::reduce::{Accumulators, NanPolicy, Wants};
+use crate::reduce::expr::{Data, Kept, Node, TILE, Type};
+use crate::reduce::{Accumulators, ChunkReducer, NanPolicy, Wants};
 use crate::tgm::DType;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array, new_empty_array,
+};
 use datafusion::arrow::buffer::NullBuffer;
-use datafusion::arrow::compute::{filter_record_batch, prep_null_mask_filter};
-use datafusion::arrow::datatypes::*;
-use datafusion::common::Result;
-use datafusion::common::cast::as_boolean_array;
+use datafusion::arrow::compute::filter;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::IsNotNullExpr;
 use std::sync::Arc;
 
-/// Aggregates of the same arguments under the same filter.
-pub(super) struct Sink {
-    args: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    /// Aggregates fed from the kernels' states, by their place in the reduction.
-    kernel: Vec<usize>,
-    states: Option<Accumulators>,
-    /// Aggregates with DataFusion's accumulators.
-    native: Vec<(usize, Native)>,
-    /// `count` of any types: the rows of each group in which no argument is NULL.
-    counted: Vec<usize>,
-    counts: Vec<u64>,
+/// Who accumulates the cells of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// A count of cells.
+    Count,
+    /// The kernels, for cells of this variable as they are decoded.
+    Variable(usize),
+    /// The kernels, for values of its argument.
+    Kernel,
+    /// DataFusion's accumulator.
+    Native,
 }
 
-/// Rows and the groups that they belong to.
-pub(super) struct Rows<'a> {
-    pub batch: &'a RecordBatch,
-    /// One for each row; `None` if all are in group 0.
-    pub groups: Option<&'a [u32]>,
+impl Route {
+    /// That of `aggregate`.
+    pub(super) fn of(aggregate: &Aggregate, reduction: &Reduction) -> Self {
+        if aggregate.function == Function::Count {
+            return Self::Count;
+        }
+        let [arg] = &aggregate.args[..] else { return Self::Native };
+        let settled = follows_total_order(&aggregate.expr, reduction.grouped());
+        let (grid, coords) = (&reduction.grid, &reduction.coords);
+        if let Some(variable) = direct(aggregate.function, &aggregate.args, &aggregate.states, grid, coords) {
+            let no_nan =
+                !grid.variables[variable].dtype.is_float() || reduction.scan.options().nan_as_missing;
+            return if settled || no_nan { Self::Variable(variable) } else { Self::Native };
+        }
+        let fits = arg
+            .data_type(coords.schema())
+            .is_ok_and(|values| kernel_fits(aggregate, &values) && (settled || !values.is_floating()));
+        if fits { Self::Kernel } else { Self::Native }
+    }
+}
+
+/// What goes into one sink.
+#[derive(Debug)]
+pub(super) struct SinkPlan {
+    /// The cells that go into it; `None` if all do.
+    keep: Option<Node>,
+    input: SinkInput,
+    /// The aggregates that it serves, by their place in the reduction.
+    members: Vec<usize>,
+}
+
+#[derive(Debug, PartialEq)]
+enum SinkInput {
+    /// Nothing but that there is a cell.
+    Cells,
+    /// The cells of an input of the program, for the kernels.
+    Variable { input: usize, dtype: DType, nan: NanPolicy },
+    /// Values, for the kernels.
+    Values(Node, DType),
+    /// Values, for DataFusion.
+    Arrays(Vec<Node>),
+}
+
+/// Makes steps of the filters and arguments of the aggregates of `side`, whose cells `compiler`'s guard keeps.
+///
+/// # Errors
+/// If an expression has no type.
+pub(super) fn plan_sinks(
+    reduction: &Reduction,
+    side: Side,
+    compiler: &mut Compiler<'_>,
+) -> Result<Vec<SinkPlan>> {
+    let gate = compiler.guard;
+    let mut sinks: Vec<SinkPlan> = Vec::new();
+    // Counts come last: they are by-products of the kernels.
+    let (counts, others): (Vec<_>, Vec<_>) =
+        reduction.of_side(side).partition(|(_, aggregate)| aggregate.function == Function::Count);
+    for (index, aggregate) in others.into_iter().chain(counts) {
+        compiler.guard = gate;
+        if let Some(filter) = &aggregate.filter {
+            let mask = compiler.mask(filter)?;
+            compiler.also(mask)?;
+        }
+        let input = sink_input(reduction, aggregate, compiler)?;
+        let input = match input {
+            SinkInput::Variable { .. } if aggregate.function == Function::Count => {
+                let same = |sink: &&mut SinkPlan| sink.keep == compiler.guard && sink.input == input;
+                if let Some(sink) = sinks.iter_mut().find(same) {
+                    sink.members.push(index);
+                    continue;
+                }
+                not_null(aggregate, compiler)?;
+                SinkInput::Cells
+            }
+            input => input,
+        };
+        let keep = compiler.guard;
+        if let Some(keep) = keep {
+            compiler.builder.output_mask(keep);
+        }
+        match sinks.iter_mut().find(|sink| sink.keep == keep && sink.input == input) {
+            Some(sink) => sink.members.push(index),
+            None => sinks.push(SinkPlan { keep, input, members: vec![index] }),
+        }
+    }
+    compiler.guard = gate;
+    Ok(sinks)
+}
+
+fn sink_input(
+    reduction: &Reduction,
+    aggregate: &Aggregate,
+    compiler: &mut Compiler<'_>,
+) -> Result<SinkInput> {
+    let variable = |compiler: &mut Compiler<'_>, variable: usize| {
+        let missing = reduction.scan.options().nan_as_missing;
+        let nan = if missing { NanPolicy::Null } else { NanPolicy::Value };
+        let dtype = reduction.grid.variables[variable].dtype;
+        SinkInput::Variable { input: compiler.input(variable), dtype, nan }
+    };
+    match Route::of(aggregate, reduction) {
+        Route::Count => {
+            let (grid, coords) = (&reduction.grid, &reduction.coords);
+            if let Some(of) = direct(Function::Count, &aggregate.args, &aggregate.states, grid, coords) {
+                return Ok(variable(compiler, of));
+            }
+            not_null(aggregate, compiler)?;
+            Ok(SinkInput::Cells)
+        }
+        Route::Variable(of) => Ok(variable(compiler, of)),
+        Route::Kernel => {
+            let mut node = compiler.value(&aggregate.args[0])?;
+            // Singles needn't be widened for kernels that do so themselves.
+            let builder = &mut compiler.builder;
+            let widened = builder.cast_of(node).filter(|&of| builder.kind(of) == Type::F32);
+            if !matches!(aggregate.function, Function::Min | Function::Max)
+                && builder.kind(node) == Type::F64
+                && let Some(single) = widened
+            {
+                node = single;
+            }
+            builder.output(node);
+            match dtype_of(builder.kind(node)) {
+                Some(dtype) => Ok(SinkInput::Values(node, dtype)),
+                None => internal_err!("`{}` has no values for the kernels", aggregate.describe()),
+            }
+        }
+        Route::Native => {
+            let nodes = aggregate.args.iter().map(|arg| compiler.value(arg)).collect::<Result<Vec<_>>>()?;
+            nodes.iter().for_each(|&node| compiler.builder.output(node));
+            Ok(SinkInput::Arrays(nodes))
+        }
+    }
+}
+
+/// Narrows the guard to the cells in which no argument is NULL.
+fn not_null(aggregate: &Aggregate, compiler: &mut Compiler<'_>) -> Result<()> {
+    for arg in &aggregate.args {
+        let not_null: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(Arc::clone(arg)));
+        let mask = compiler.mask(&not_null)?;
+        compiler.also(mask)?;
+    }
+    Ok(())
+}
+
+/// The states of a [`SinkPlan`]'s aggregates.
+pub(super) struct Sink {
+    /// By their place in the reduction.
+    members: Vec<usize>,
+    held: Held,
+    /// Cells that each cell stands for.
+    times: u64,
+    both: Vec<bool>,
+}
+
+enum Held {
+    Counts(Vec<u64>),
+    States(Box<Accumulators>),
+    Native(Vec<Native>),
 }
 
 impl Sink {
-    /// A sink of `groups` groups for `members` (places in the reduction), whose arguments and filter, over
-    /// batches of `schema`, are given.
+    /// A sink of `groups` groups for `plan`, whose cells stand for `times` cells each.
     ///
     /// # Errors
     /// Those of making accumulators.
-    pub(super) fn try_new(
-        args: Vec<Arc<dyn PhysicalExpr>>,
-        filter: Option<Arc<dyn PhysicalExpr>>,
-        members: &[(usize, &Aggregate)],
-        schema: &Schema,
-        groups: usize,
-        grouped: bool,
-    ) -> Result<Self> {
-        let types = args.iter().map(|arg| arg.data_type(schema)).collect::<Result<Vec<_>>>()?;
-        let mut sink = Self {
-            args,
-            filter,
-            kernel: vec![],
-            states: None,
-            native: vec![],
-            counted: vec![],
-            counts: vec![],
+    pub(super) fn try_new(plan: &SinkPlan, reduction: &Reduction, groups: usize, times: u64) -> Result<Self> {
+        let aggregates = plan.members.iter().map(|&member| &reduction.aggregates[member]);
+        let states = |dtype: DType, nan: NanPolicy| {
+            let mut wants = Wants::default();
+            aggregates.clone().for_each(|aggregate| add_wants(&mut wants, aggregate.function));
+            Accumulators::try_new(dtype, groups, wants, nan).map(|states| Held::States(Box::new(states)))
         };
-        let mut wants = Wants::default();
-        let dtype = match &types[..] {
-            [one] => dtype_of(one),
-            _ => None,
-        };
-        for &(index, aggregate) in members {
-            let exact = dtype.is_some_and(|dtype| !dtype.is_float());
-            let settled = exact || follows_total_order(&aggregate.expr, grouped);
-            if aggregate.function == Function::Count {
-                sink.counted.push(index);
-            } else if dtype.is_some() && settled && kernel_fits(aggregate, &types[0]) {
-                sink.kernel.push(index);
-                add_wants(&mut wants, aggregate.function);
-            } else {
-                sink.native.push((index, Native::try_new(aggregate, groups, grouped)?));
+        let held = match plan.input {
+            SinkInput::Cells => Held::Counts(vec![0; groups]),
+            SinkInput::Variable { dtype, nan, .. } => states(dtype, nan).map_err(external)?,
+            SinkInput::Values(_, dtype) => states(dtype, NanPolicy::Value).map_err(external)?,
+            SinkInput::Arrays(_) => {
+                let grouped = reduction.grouped();
+                let native = aggregates.map(|aggregate| Native::try_new(aggregate, groups, grouped));
+                Held::Native(native.collect::<Result<_>>()?)
             }
-        }
-        if let Some(dtype) = dtype.filter(|_| !sink.kernel.is_empty()) {
-            let states = Accumulators::try_new(dtype, groups, wants, NanPolicy::Value);
-            sink.states = Some(states.map_err(external)?);
-        }
-        sink.counts = vec![0; if sink.counted.is_empty() { 0 } else { groups }];
-        Ok(sink)
+        };
+        Ok(Self { members: plan.members.clone(), held, times, both: Vec::new() })
     }
 
     /// Bytes held.
     pub(super) fn memory(&self) -> usize {
-        let native: usize = self.native.iter().map(|(_, native)| native.memory()).sum();
-        self.states.as_ref().map_or(0, Accumulators::memory) + self.counts.capacity() * 8 + native
+        match &self.held {
+            Held::Counts(counts) => counts.capacity() * 8,
+            Held::States(states) => states.memory(),
+            Held::Native(native) => native.iter().map(Native::memory).sum(),
+        }
     }
 
-    /// Adds rows; `total` is the number of groups.
+    /// Adds the cells of `tile` that `plan` (this sink's) keeps; `total` is the number of groups.
     ///
     /// # Errors
-    /// Those of the expressions and accumulators.
-    pub(super) fn add(&mut self, rows: &Rows<'_>, total: usize) -> Result<()> {
-        let Some(filter) = &self.filter else { return self.add_kept(rows, total) };
-        let keep = truth(filter, rows.batch)?;
-        let batch = filter_record_batch(rows.batch, &keep)?;
-        let groups = rows.groups.map(|groups| keep_groups(groups, &keep));
-        self.add_kept(&Rows { batch: &batch, groups: groups.as_deref() }, total)
-    }
-
-    fn add_kept(&mut self, rows: &Rows<'_>, total: usize) -> Result<()> {
-        let n = rows.batch.num_rows();
-        if n == 0 {
+    /// Those of the accumulators.
+    pub(super) fn add(
+        &mut self,
+        plan: &SinkPlan,
+        tile: &Tile<'_>,
+        reducer: &mut ChunkReducer<'_>,
+        total: usize,
+    ) -> Result<()> {
+        let kept = plan.keep.map_or(Kept::All, |keep| tile.machine.kept(keep));
+        if kept == Kept::None {
             return Ok(());
         }
-        let values = self.args.iter().map(|arg| arg.evaluate(rows.batch)?.into_array(n));
-        let values: Vec<ArrayRef> = values.collect::<Result<_>>()?;
-        if !self.counts.is_empty() {
-            let nulls = values.iter().fold(None, |nulls: Option<NullBuffer>, array| {
-                NullBuffer::union(nulls.as_ref(), array.logical_nulls().as_ref())
-            });
-            count(&mut self.counts, rows.groups, n, nulls.as_ref());
-        }
-        if let (Some(states), [values]) = (&mut self.states, &values[..]) {
-            add_to_kernel(states, values, rows.groups)?;
-        }
-        if !self.native.is_empty() {
-            let groups: Vec<usize> = match rows.groups {
-                Some(groups) => groups.iter().map(|&group| group as usize).collect(),
-                None => vec![0; n],
-            };
-            for (_, native) in &mut self.native {
-                native.update(&values, &groups, total)?;
+        let (block, valid) = match (&plan.input, &mut self.held) {
+            (SinkInput::Cells, Held::Counts(counts)) => return count(tile, kept, reducer, counts),
+            (SinkInput::Arrays(nodes), Held::Native(native)) => {
+                return add_arrays(nodes, native, tile, kept, reducer, total);
             }
+            (SinkInput::Variable { input, .. }, _) => {
+                let input = &tile.inputs[*input];
+                (input.block, input.valid.map_or(Kept::All, Kept::Some))
+            }
+            (SinkInput::Values(node, _), _) => {
+                (tile.machine.values(*node).as_block(), tile.machine.valid(*node))
+            }
+            _ => return internal_err!("a sink doesn't hold what it was planned for"),
+        };
+        let (Some(block), Held::States(states)) = (block, &mut self.held) else { return Ok(()) };
+        let kept = kept.and(valid, &mut self.both);
+        if kept == Kept::None {
+            return Ok(());
+        }
+        let mut at = 0;
+        for segment in tile.segments {
+            let range = at..at + segment.len;
+            at = range.end;
+            let valid = match kept {
+                Kept::Some(mask) => Some(&mask[range.clone()]),
+                _ => None,
+            };
+            let cells = block.slice(range.start, range.end);
+            reducer.feed(segment.first, cells, valid, states).map_err(external)?;
         }
         Ok(())
     }
 
-    /// Adds the states of `other`, of the same aggregates, whose rows come after those seen so far; `total` is the
+    /// Adds the states of `other`, of the same plan, whose cells come after those seen so far; `total` is the
     /// number of groups.
     ///
     /// # Errors
     /// Those of the accumulators.
-    pub(super) fn merge(&mut self, mut other: Self, total: usize) -> Result<()> {
-        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
-        if let (Some(states), Some(more)) = (&mut self.states, &mut other.states) {
-            states.merge(more, |group| group).map_err(external)?;
+    pub(super) fn merge(&mut self, other: Self, total: usize) -> Result<()> {
+        match (&mut self.held, other.held) {
+            (Held::Counts(counts), Held::Counts(more)) => {
+                counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
+                Ok(())
+            }
+            (Held::States(states), Held::States(mut more)) => {
+                states.merge(&mut more, |group| group).map_err(external)
+            }
+            (Held::Native(native), Held::Native(more)) => {
+                let identity: Vec<usize> = (0..total).collect();
+                let mut pairs = native.iter_mut().zip(more);
+                pairs.try_for_each(|(native, mut more)| native.merge(&more.states()?, &identity, total))
+            }
+            _ => internal_err!("sinks of different plans"),
         }
-        let identity: Vec<usize> = (0..if self.native.is_empty() { 0 } else { total }).collect();
-        for ((_, native), (_, more)) in self.native.iter_mut().zip(&mut other.native) {
-            native.merge(&more.states()?, &identity, total)?;
-        }
-        Ok(())
     }
 
     /// The states of its aggregates, by their place in the reduction.
@@ -160,11 +311,7 @@ impl Sink {
         aggregates: &[Aggregate],
         grouped: bool,
     ) -> Result<Vec<(usize, Outcome)>> {
-        let mut outcomes = self.of_kernels(aggregates, grouped)?;
-        for (index, native) in &mut self.native {
-            outcomes.push((*index, Outcome::States(native.states()?)));
-        }
-        Ok(outcomes)
+        self.outcomes(aggregates, grouped, |native| native.states().map(Outcome::States))
     }
 
     /// As [`Sink::states`], with values where DataFusion's accumulators have them at hand.
@@ -176,57 +323,117 @@ impl Sink {
         aggregates: &[Aggregate],
         grouped: bool,
     ) -> Result<Vec<(usize, Outcome)>> {
-        let mut outcomes = self.of_kernels(aggregates, grouped)?;
-        for (index, native) in &mut self.native {
-            outcomes.push((*index, Outcome::Value(native.values()?)));
-        }
-        Ok(outcomes)
+        self.outcomes(aggregates, grouped, |native| native.values().map(Outcome::Value))
     }
 
-    /// The states of the aggregates that it counts or reduces itself.
-    fn of_kernels(&mut self, aggregates: &[Aggregate], grouped: bool) -> Result<Vec<(usize, Outcome)>> {
-        let mut outcomes = Vec::new();
-        for &index in &self.counted {
-            outcomes.push((index, Outcome::States(vec![states::count_column(&self.counts)])));
-        }
-        if let Some(accumulators) = &mut self.states {
-            let reading = accumulators.read();
-            for &index in &self.kernel {
-                let states = states::columns(&aggregates[index], &reading, grouped)?;
-                outcomes.push((index, Outcome::States(states)));
+    fn outcomes(
+        &mut self,
+        aggregates: &[Aggregate],
+        grouped: bool,
+        of_native: impl Fn(&mut Native) -> Result<Outcome>,
+    ) -> Result<Vec<(usize, Outcome)>> {
+        let members = self.members.iter();
+        match &mut self.held {
+            Held::Counts(counts) => {
+                counts.iter_mut().for_each(|count| *count *= self.times);
+                let counts = states::count_column(counts);
+                Ok(members.map(|&index| (index, Outcome::States(vec![Arc::clone(&counts)]))).collect())
+            }
+            Held::States(states) => {
+                states.multiply(self.times).map_err(external)?;
+                let reading = states.read();
+                let columns = |&index: &usize| {
+                    let columns = states::columns(&aggregates[index], &reading, grouped)?;
+                    Ok((index, Outcome::States(columns)))
+                };
+                members.map(columns).collect()
+            }
+            Held::Native(native) => {
+                members.zip(native).map(|(&index, native)| Ok((index, of_native(native)?))).collect()
             }
         }
-        Ok(outcomes)
     }
 }
 
-/// Where `predicate` is true (and not NULL).
-pub(super) fn truth(predicate: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanArray> {
-    let truth = predicate.evaluate(batch)?.into_array(batch.num_rows())?;
-    let truth = as_boolean_array(&truth)?;
-    Ok(if truth.null_count() > 0 { prep_null_mask_filter(truth) } else { truth.clone() })
+/// Adds the kept cells of `tile` to the counts of their groups.
+///
+/// # Errors
+/// Those of the kernels.
+pub(super) fn count(
+    tile: &Tile<'_>,
+    kept: Kept<'_>,
+    reducer: &mut ChunkReducer<'_>,
+    counts: &mut [u64],
+) -> Result<()> {
+    static ALL: [bool; TILE] = [true; TILE];
+    let mask = match kept {
+        Kept::All => &ALL[..tile.len],
+        Kept::None => return Ok(()),
+        Kept::Some(mask) => mask,
+    };
+    let mut at = 0;
+    for segment in tile.segments {
+        reducer.count_kept(segment.first, &mask[at..at + segment.len], counts).map_err(external)?;
+        at += segment.len;
+    }
+    Ok(())
 }
 
-/// The groups of the rows that `keep` keeps.
-pub(super) fn keep_groups(groups: &[u32], keep: &BooleanArray) -> Vec<u32> {
-    keep.values().set_indices().map(|i| groups[i]).collect()
-}
-
-/// Adds the rows that aren't null to their groups.
-pub(super) fn count(counts: &mut [u64], groups: Option<&[u32]>, rows: usize, nulls: Option<&NullBuffer>) {
-    match (groups, nulls) {
-        (None, nulls) => counts[0] += (rows - nulls.map_or(0, NullBuffer::null_count)) as u64,
-        (Some(groups), None) => groups.iter().for_each(|&group| counts[group as usize] += 1),
-        (Some(groups), Some(nulls)) => {
-            nulls.inner().set_indices().for_each(|i| counts[groups[i] as usize] += 1);
+fn add_arrays(
+    nodes: &[Node],
+    native: &mut [Native],
+    tile: &Tile<'_>,
+    kept: Kept<'_>,
+    reducer: &mut ChunkReducer<'_>,
+    total: usize,
+) -> Result<()> {
+    let keep = match kept {
+        Kept::Some(mask) => Some(BooleanArray::from(mask.to_vec())),
+        _ => None,
+    };
+    let values = nodes.iter().map(|&node| match (tile.machine.values(node), &keep) {
+        // Made of the kept cells alone.
+        (Data::Array(Some(array)), _) => Ok(Arc::clone(array)),
+        (data, Some(keep)) => Ok(filter(&array_of(data, tile.machine.valid(node))?, keep)?),
+        (data, None) => array_of(data, tile.machine.valid(node)),
+    });
+    let values: Vec<ArrayRef> = values.collect::<Result<_>>()?;
+    let mut groups = Vec::with_capacity(tile.len);
+    for segment in tile.segments {
+        reducer.groups(segment.first, segment.len, &mut groups).map_err(external)?;
+    }
+    let groups: Vec<usize> = match kept {
+        Kept::Some(mask) => {
+            groups.iter().zip(mask).filter(|(_, kept)| **kept).map(|(&group, _)| group as usize).collect()
         }
-    }
+        _ => groups.iter().map(|&group| group as usize).collect(),
+    };
+    native.iter_mut().try_for_each(|native| native.update(&values, &groups, total))
+}
+
+/// Values and validity as an array.
+fn array_of(data: &Data, valid: Kept<'_>) -> Result<ArrayRef> {
+    let nulls = match valid {
+        Kept::All => None,
+        Kept::None => Some(NullBuffer::new_null(data.len())),
+        Kept::Some(mask) => Some(NullBuffer::from(mask)),
+    };
+    Ok(match data {
+        Data::F32(values) => Arc::new(Float32Array::new(values.clone().into(), nulls)),
+        Data::F64(values) => Arc::new(Float64Array::new(values.clone().into(), nulls)),
+        Data::I32(values) => Arc::new(Int32Array::new(values.clone().into(), nulls)),
+        Data::I64(values) => Arc::new(Int64Array::new(values.clone().into(), nulls)),
+        Data::U64(values) => Arc::new(UInt64Array::new(values.clone().into(), nulls)),
+        Data::Bool(values) => Arc::new(BooleanArray::new(values.as_slice().into(), nulls)),
+        Data::Array(_) => return internal_err!("an array is missing"),
+    })
 }
 
 /// Whether the kernels' states for `values` are those of `aggregate`.
 fn kernel_fits(aggregate: &Aggregate, values: &DataType) -> bool {
-    use DataType::{Decimal128, Float64, Int64, UInt64};
-    match aggregate.function {
+    use DataType::{Decimal128, Float32, Float64, Int32, Int64, UInt64};
+    let held = matches!(values, Float32 | Float64 | Int32 | Int64 | UInt64);
+    held && match aggregate.function {
         Function::Count => true,
         Function::Sum if values.is_floating() => aggregate.states == [Float64],
         Function::Sum => matches!(&aggregate.states[..], [Int64 | UInt64 | Decimal128(_, 0)]),
@@ -236,48 +443,14 @@ fn kernel_fits(aggregate: &Aggregate, values: &DataType) -> bool {
     }
 }
 
-/// The kernels' name for an Arrow type.
-fn dtype_of(values: &DataType) -> Option<DType> {
-    Some(match values {
-        DataType::Float16 => DType::Float16,
-        DataType::Float32 => DType::Float32,
-        DataType::Float64 => DType::Float64,
-        DataType::Int8 => DType::Int8,
-        DataType::Int16 => DType::Int16,
-        DataType::Int32 => DType::Int32,
-        DataType::Int64 => DType::Int64,
-        DataType::UInt8 => DType::UInt8,
-        DataType::UInt16 => DType::UInt16,
-        DataType::UInt32 => DType::UInt32,
-        DataType::UInt64 => DType::UInt64,
-        _ => return None,
+/// The kernels' name for a type of values.
+fn dtype_of(kind: Type) -> Option<DType> {
+    Some(match kind {
+        Type::F32 => DType::Float32,
+        Type::F64 => DType::Float64,
+        Type::I32 => DType::Int32,
+        Type::I64 => DType::Int64,
+        Type::U64 => DType::UInt64,
+        Type::Bool | Type::Array => return None,
     })
-}
-
-fn block_of(values: &ArrayRef) -> Option<Block<'_>> {
-    Some(match values.data_type() {
-        DataType::Float16 => Block::Float16(values.as_primitive::<Float16Type>().values()),
-        DataType::Float32 => Block::Float32(values.as_primitive::<Float32Type>().values()),
-        DataType::Float64 => Block::Float64(values.as_primitive::<Float64Type>().values()),
-        DataType::Int8 => Block::Int8(values.as_primitive::<Int8Type>().values()),
-        DataType::Int16 => Block::Int16(values.as_primitive::<Int16Type>().values()),
-        DataType::Int32 => Block::Int32(values.as_primitive::<Int32Type>().values()),
-        DataType::Int64 => Block::Int64(values.as_primitive::<Int64Type>().values()),
-        DataType::UInt8 => Block::UInt8(values.as_primitive::<UInt8Type>().values()),
-        DataType::UInt16 => Block::UInt16(values.as_primitive::<UInt16Type>().values()),
-        DataType::UInt32 => Block::UInt32(values.as_primitive::<UInt32Type>().values()),
-        DataType::UInt64 => Block::UInt64(values.as_primitive::<UInt64Type>().values()),
-        _ => return None,
-    })
-}
-
-fn add_to_kernel(states: &mut Accumulators, values: &ArrayRef, groups: Option<&[u32]>) -> Result<()> {
-    let Some(block) = block_of(values) else { return Ok(()) };
-    let valid = values.nulls().filter(|nulls| nulls.null_count() > 0);
-    let valid: Option<Vec<bool>> = valid.map(|nulls| nulls.iter().collect());
-    match groups {
-        None => states.add_run(0, block, valid.as_deref()),
-        Some(groups) => states.add_scattered(0, groups, block, valid.as_deref()),
-    }
-    .map_err(external)
 }

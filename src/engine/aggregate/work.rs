@@ -1,6 +1,7 @@
 //! What is to be done for a reduction, cut into tasks and dealt out to partitions.
 
 use super::Refusal;
+use super::cells::{CellsPlan, Cut};
 use super::function::{Function, Path, Side};
 use super::reduction::Reduction;
 use crate::codec::{Pipeline, Verify};
@@ -10,7 +11,6 @@ use crate::reduce::{GroupMap, Wants};
 use crate::tensor::{ChunkGrid, Part, Parts, Place, Selection};
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Bytes of decoding below which another partition isn't worth its start.
 const PARTITION_BYTES: u64 = 1 << 20;
@@ -55,8 +55,19 @@ pub(super) enum Task {
     Direct { pass: usize, places: Range<u64> },
     /// Decodes and reduces a piece of one part.
     Piece { pass: usize, part: Part },
-    /// Reads and reduces units of the rows of a side.
-    Rows { side: Side, units: Range<u64> },
+    /// Reads and reduces some cells of a side, by its program.
+    Cells { side: Side, cells: CellsOf },
+}
+
+/// Some of the cells that go through a program.
+#[derive(Debug, Clone)]
+pub(super) enum CellsOf {
+    /// Parts of the chunks that its variables share.
+    Parts(Range<u64>),
+    /// A piece of one part.
+    Piece(Part),
+    /// Units of its layout.
+    Units(Range<u64>),
 }
 
 /// All work of a reduction.
@@ -66,8 +77,8 @@ pub(super) struct Work {
     pub passes: Vec<DirectPass>,
     /// Cells whose groups exist, counted by geometry alone; `None` where something else counts them.
     pub counted: Option<Parts>,
-    /// How the rows of each side are cut, if any are needed.
-    pub layouts: [Option<Arc<Layout>>; 2],
+    /// For each side: what its cells go through, if any are needed.
+    pub cells: [Option<CellsPlan>; 2],
     /// Tasks of each partition, in C order of chunks; at least one partition.
     pub partitions: Vec<Vec<Task>>,
     /// Whether a partition keeps all groups and emits them once; otherwise each task emits its own.
@@ -99,30 +110,32 @@ impl Work {
             let variable = &reduction.grid.variables[pass.variable];
             chunks = (chunks.0 + pass.parts.len(), chunks.1 + variable.grid.chunks());
             buffers = buffers.max(chunk_buffer(reduction, variable, &pass.parts));
-            tasks.extend(direct_tasks(reduction, index, pass));
+            let pieces = pieces(reduction, &[variable], &pass.parts).into_iter();
+            tasks.extend(pieces.map(|(piece, cost)| {
+                let task = match piece {
+                    Piece::Places(places) => Task::Direct { pass: index, places },
+                    Piece::Part(part) => Task::Piece { pass: index, part },
+                };
+                Costed { task, cost }
+            }));
         }
-        let mut layouts = [None, None];
-        for side in Side::ALL.into_iter().filter(|&side| reduction.has_rows(side)) {
-            let layout = row_layout(reduction, side);
-            for variable in reduction.row_variables(side) {
-                let variable = &reduction.grid.variables[variable];
+        let mut cells = [None, None];
+        for side in Side::ALL.into_iter().filter(|&side| reduction.has_side(side)) {
+            let plan = CellsPlan::try_new(reduction, side, || unit_layout(reduction, side));
+            let plan = plan.map_err(|e| Refusal::new(e.to_string()))?;
+            for variable in plan.variables(reduction) {
                 let parts = variable.grid.parts(reduction.scan.selection());
                 chunks = (chunks.0 + parts.len(), chunks.1 + variable.grid.chunks());
                 buffers = buffers.max(chunk_buffer(reduction, variable, &parts));
             }
-            let unit = layout.largest() * row_bytes(reduction, side);
-            buffers += unit;
-            let costed = |units: Range<u64>| {
-                let cost = unit.saturating_mul(units.end - units.start);
-                Costed { task: Task::Rows { side, units }, cost }
-            };
-            tasks.extend(batches(layout.units(), reduction).map(costed));
-            layouts[side as usize] = Some(Arc::new(layout));
+            buffers += held_cells(reduction, &plan) + plan.program.memory() as u64;
+            tasks.extend(cells_tasks(reduction, &plan));
+            cells[side as usize] = Some(plan);
         }
         let bytes = dense_bytes(reduction, &passes);
         let dense = bytes <= DENSE_BYTES
             || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts))
-            || layouts.iter().any(Option::is_some);
+            || cells.iter().any(Option::is_some);
         if dense && bytes > MOST_BYTES {
             return Err(Refusal::new("it has more groups than fit in memory at once"));
         }
@@ -138,12 +151,12 @@ impl Work {
         }
         let partitions = deal(tasks, reduction.scan.target_partitions());
         let buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
-        Ok(Self { passes, counted, layouts, partitions, dense, counting, chunks, buffers })
+        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, buffers })
     }
 }
 
 impl Work {
-    /// The parts of a task, each with the pass that decodes it, if it isn't only counted. Rows have none.
+    /// The parts of a task, each with the pass that decodes it, if it isn't only counted. Programs have none.
     pub(super) fn parts<'a>(
         &'a self,
         task: &'a Task,
@@ -157,7 +170,7 @@ impl Work {
                 Box::new(self.passes[*pass].parts.range(places.clone()).map(|part| (Some(*pass), part)))
             }
             Task::Piece { pass, part } => Box::new(std::iter::once((Some(*pass), part.clone()))),
-            Task::Rows { .. } => Box::new(std::iter::empty()),
+            Task::Cells { .. } => Box::new(std::iter::empty()),
         }
     }
 }
@@ -243,49 +256,105 @@ fn dense_bytes(reduction: &Reduction, passes: &[DirectPass]) -> u64 {
         1 + 2 * u64::from(wants.sum) + u64::from(wants.min) + u64::from(wants.max) + moments
     };
     let direct: u64 = passes.iter().map(|pass| states(&pass.wants)).sum();
-    let rows = reduction.aggregates.iter().filter(|aggregate| matches!(aggregate.path, Path::Rows(_))).count()
-        as u64;
+    let rows =
+        reduction.aggregates.iter().filter(|aggregate| matches!(aggregate.path, Path::Cells(_))).count()
+            as u64;
     let counts =
         1 + reduction.aggregates.iter().filter(|a| matches!(a.path, Path::Arithmetic(_))).count() as u64;
     (reduction.groups.map.groups() as u64).saturating_mul(8 * (direct + 6 * rows + counts))
 }
 
-/// Parts of a variable; those that can be decoded in pieces are split if they are few.
-fn direct_tasks(reduction: &Reduction, index: usize, pass: &DirectPass) -> Vec<Costed> {
-    let variable = &reduction.grid.variables[pass.variable];
-    let width = variable.dtype.width().unwrap_or(1) as u64;
+/// What is decoded at a time.
+enum Piece {
+    /// The parts at these places.
+    Places(Range<u64>),
+    /// A piece of one part.
+    Part(Part),
+}
+
+/// Cuts `parts`, of chunks that `variables` share, into pieces, with the bytes that each decodes; parts that can be
+/// decoded in pieces are split if they are few.
+fn pieces(reduction: &Reduction, variables: &[&Variable], parts: &Parts) -> Vec<(Piece, u64)> {
+    let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
+    let all: u64 = variables.iter().map(|variable| width(variable)).sum();
     let enough = TASKS_PER_PARTITION * reduction.scan.target_partitions() as u64;
     let cost = |place: Place| {
-        let whole = match variable.chunks.facts(place.chunk) {
-            Some(facts) if !facts.seeks && place.kept > 0 => facts.elements,
-            _ => 0,
-        };
-        whole.max(place.kept).saturating_mul(width)
+        let costs = variables.iter().map(|variable| {
+            let whole = match variable.chunks.facts(place.chunk) {
+                Some(facts) if !facts.seeks && place.kept > 0 => facts.elements,
+                _ => 0,
+            };
+            whole.max(place.kept).saturating_mul(width(variable))
+        });
+        costs.fold(0, u64::saturating_add)
     };
-    let direct = |places: Range<u64>| {
-        let cost = pass.parts.numbers(places.clone()).map(cost).fold(0, u64::saturating_add);
-        Costed { task: Task::Direct { pass: index, places }, cost }
+    let whole = |places: Range<u64>| {
+        let cost = parts.numbers(places.clone()).map(cost).fold(0, u64::saturating_add);
+        (Piece::Places(places), cost)
     };
-    let few = pass.parts.len();
+    let few = parts.len();
     if few == 0 || few * 2 > enough {
-        return batches(pass.parts.places(), reduction).map(direct).collect();
+        return batches(parts.places(), reduction).map(whole).collect();
     }
-    let mut tasks = Vec::new();
-    for (place, Place { chunk, kept }) in (0..).zip(pass.parts.numbers(0..u64::MAX)) {
-        let pieces = (enough / few).min(kept * width / PARTITION_BYTES + 1);
-        let Some(part) = pass.parts.get(place) else { continue };
-        let chunk = variable.chunks.get(chunk);
-        match chunk.as_ref().map(|chunk| chunk.pipeline()) {
-            Some(Ok(pipeline)) if pieces > 1 && splits(reduction, pipeline, kept.div_ceil(pieces)) => {
-                tasks.extend(part.split(pieces as usize).into_iter().map(|part| {
-                    let cost = part.len() * width;
-                    Costed { task: Task::Piece { pass: index, part }, cost }
-                }));
-            }
-            _ => tasks.push(direct(place..place + 1)),
+    let mut pieces = Vec::new();
+    for (place, Place { chunk, kept }) in (0..).zip(parts.numbers(0..u64::MAX)) {
+        let count = (enough / few).min(kept * all / PARTITION_BYTES + 1);
+        let Some(part) = parts.get(place) else { continue };
+        let split = |variable: &&Variable| {
+            let chunk = variable.chunks.get(chunk);
+            let pipeline = chunk.as_ref().map(|chunk| chunk.pipeline());
+            matches!(pipeline, Some(Ok(pipeline)) if splits(reduction, pipeline, kept.div_ceil(count)))
+        };
+        if count > 1 && variables.iter().all(split) {
+            pieces.extend(part.split(count as usize).into_iter().map(|part| {
+                let cost = part.len() * all;
+                (Piece::Part(part), cost)
+            }));
+        } else {
+            pieces.push(whole(place..place + 1));
         }
     }
-    tasks
+    pieces
+}
+
+/// Tasks for the cells of `plan`.
+fn cells_tasks(reduction: &Reduction, plan: &CellsPlan) -> Vec<Costed> {
+    let (side, variables) = (plan.side, plan.variables(reduction).collect::<Vec<_>>());
+    let task = |cells: CellsOf, cost: u64| Costed { task: Task::Cells { side, cells }, cost };
+    match &plan.cut {
+        Cut::Chunks(parts) => {
+            let pieces = pieces(reduction, &variables, parts).into_iter();
+            let cells = pieces.map(|(piece, cost)| match piece {
+                Piece::Places(places) => task(CellsOf::Parts(places), cost),
+                Piece::Part(part) => task(CellsOf::Piece(part), cost),
+            });
+            cells.collect()
+        }
+        Cut::Units(layout) => {
+            let unit = layout.largest() * cell_bytes(&variables).max(1);
+            let cost = |units: &Range<u64>| unit.saturating_mul(units.end - units.start);
+            let units = batches(layout.units(), reduction);
+            units
+                .map(|units| (cost(&units), units))
+                .map(|(cost, units)| task(CellsOf::Units(units), cost))
+                .collect()
+        }
+    }
+}
+
+/// Bytes of decoded cells that wait for others of the same places.
+fn held_cells(reduction: &Reduction, plan: &CellsPlan) -> u64 {
+    let variables: Vec<_> = plan.variables(reduction).collect();
+    match (&plan.cut, variables.split_last()) {
+        (Cut::Chunks(parts), Some((_, others))) => parts.largest().saturating_mul(cell_bytes(others)),
+        (Cut::Chunks(_), None) => 0,
+        (Cut::Units(layout), _) => layout.largest().saturating_mul(cell_bytes(&variables)),
+    }
+}
+
+/// Bytes of the cells of `variables` at one place.
+fn cell_bytes(variables: &[&Variable]) -> u64 {
+    variables.iter().map(|variable| variable.dtype.width().unwrap_or(1) as u64).sum()
 }
 
 /// Whether an object may be decoded in pieces of so many elements: each on its own must be cheap, and none
@@ -295,13 +364,13 @@ fn splits(reduction: &Reduction, pipeline: &Pipeline, elements: u64) -> bool {
     options.verify == Verify::Off && !pipeline.decodes_whole(elements, options.range_threshold)
 }
 
-/// How rows are cut: never through a chunk that has to be decoded whole.
-fn row_layout(reduction: &Reduction, side: Side) -> Layout {
+/// How cells are read in units: never through a chunk that has to be decoded whole.
+fn unit_layout(reduction: &Reduction, side: Side) -> Layout {
     let threshold = reduction.scan.options().range_threshold;
-    let variables = reduction.row_variables(side).map(|variable| &reduction.grid.variables[variable]);
+    let variables = reduction.variables(side).map(|variable| &reduction.grid.variables[variable]);
     let whole = variables.filter(|variable| !variable.seeks(TARGET_CELLS, threshold));
     let grains: Vec<Vec<u64>> = whole.map(|variable| variable.grid.chunk_shape().to_vec()).collect();
-    Layout::new(reduction.row_selection(side), &grains, TARGET_CELLS)
+    Layout::new(reduction.selection(side), &grains, TARGET_CELLS)
 }
 
 /// Bytes of the largest chunk that has to be decoded whole for one of `parts`.
@@ -311,12 +380,6 @@ fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &Parts) -> u6
     }
     let cells = variable.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
     cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64)
-}
-
-/// Bytes of a row's cells.
-fn row_bytes(reduction: &Reduction, side: Side) -> u64 {
-    let width = |variable: usize| reduction.grid.variables[variable].dtype.width().unwrap_or(1) as u64;
-    reduction.row_variables(side).map(width).sum::<u64>().max(1)
 }
 
 /// Deals tasks, in order, to as many partitions as they are worth, so that each decodes about the same.

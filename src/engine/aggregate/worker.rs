@@ -1,21 +1,16 @@
 //! One partition at work: task after task, into states.
 
-use super::coords::reindex;
-use super::function::Side;
-use super::partial::{Partial, RowSide, group_ids};
+use super::cells::{CellsPlan, CellsSource, Piece};
+use super::partial::Partial;
 use super::reduction::Reduction;
-use super::sink::Sink;
 use super::work::{Task, Work};
 use crate::dataset::read::Reader;
 use crate::engine::external;
-use crate::engine::layout::Layout;
 use crate::engine::metrics::ScanMetrics;
-use crate::engine::rows::{LabelCache, Rows, kept};
 use crate::reduce::{ChunkReducer, GroupMap};
 use crate::tensor::Part;
 use crate::{Error, Place};
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
@@ -67,16 +62,23 @@ impl Worker<'_> {
         let mut partial = Partial::new(&self.reduction, &self.work, &map);
         let mut sources = [None, None];
         for task in &work.partitions[partition] {
-            if let Task::Rows { side, units } = task {
+            if let Task::Cells { side, cells } = task {
+                let Some(plan) = &work.cells[*side as usize] else {
+                    return internal_err!("there is no program");
+                };
                 let source = match &mut sources[*side as usize] {
                     Some(source) => source,
-                    none => none.insert(self.row_source(*side, &mut partial)?),
+                    none => {
+                        partial.expect(plan)?;
+                        let source = CellsSource::try_new(plan, &self.reduction, &self.reader);
+                        none.insert(source.map_err(external)?)
+                    }
                 };
-                for unit in units.clone() {
+                for piece in plan.pieces(cells) {
                     if (self.cancelled)() {
                         return Ok(partial);
                     }
-                    self.rows(unit, source, &map, &mut partial)?;
+                    self.cells(plan, &piece, source, &map, &mut partial)?;
                     self.states.try_resize(partial.memory())?;
                 }
                 continue;
@@ -142,56 +144,27 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Reads a unit of rows and adds it.
-    fn rows(
+    /// Reads a piece of `plan` and reduces it.
+    fn cells(
         &mut self,
-        unit: u64,
-        source: &mut RowSource,
+        plan: &CellsPlan,
+        piece: &Piece,
+        source: &mut CellsSource,
         map: &GroupMap,
         partial: &mut Partial,
     ) -> Result<()> {
-        let unit = source.layout.unit(unit);
-        let batch = source.rows.read(&unit)?;
         let start = Instant::now();
-        let selection = source.layout.selection(&unit);
-        let mut groups = group_ids(map, &selection);
-        if !selection.masks.is_empty() && !groups.is_empty() {
-            groups = super::sink::keep_groups(&groups, &kept(&selection));
-        }
-        partial.add_rows(source.side, &batch, &groups)?;
-        self.metrics.time_reduce.add_elapsed(start);
+        let reduction = Arc::clone(&self.reduction);
+        let cells = match piece {
+            Piece::Part(part) => {
+                source.part(plan, &reduction, part, (&mut self.reader, self.cancelled), map, partial)?;
+                part.len()
+            }
+            Piece::Unit(unit) => source.unit(plan, &reduction, unit, &mut self.reader, map, partial)?,
+        };
+        self.metrics.cells_reduced.add(cells as usize);
+        self.metrics.take(self.reader.stats_mut(), start.elapsed());
         Ok(())
-    }
-
-    /// A reader of the columns that rows need, and sinks for the aggregates.
-    fn row_source(&self, side: Side, partial: &mut Partial) -> Result<RowSource> {
-        let Some(layout) = &self.work.layouts[side as usize] else {
-            return internal_err!("there is no layout of rows");
-        };
-        let reduction = &*self.reduction;
-        let columns = reduction.row_columns(side);
-        let mut at = vec![None; reduction.coords.schema().fields().len()];
-        columns.iter().enumerate().for_each(|(index, &column)| at[column] = Some(index));
-        let fields: Vec<_> =
-            columns.iter().map(|&c| Arc::clone(&reduction.coords.schema().fields()[c])).collect();
-        let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let predicates = reduction.predicates(side).iter().map(|predicate| reindex(predicate, &at));
-        let predicates = predicates.collect::<Result<_>>()?;
-        partial.expect_rows(side, RowSide { sinks: sinks(reduction, side, &at, &schema)?, predicates });
-        let rows = Rows {
-            grid: Arc::clone(&reduction.grid),
-            columns: columns.iter().map(|&column| reduction.coords.source(column)).collect(),
-            schema,
-            layout: Arc::clone(layout),
-            units: 0..0,
-            remaining: u64::MAX,
-            batch_size: usize::MAX,
-            reader: Reader::new(*reduction.scan.options()),
-            metrics: self.metrics.clone(),
-            labels: LabelCache::default(),
-            current: None,
-        };
-        Ok(RowSource { side, layout: Arc::clone(layout), rows })
     }
 }
 
@@ -207,25 +180,4 @@ pub(super) fn sliced(
     let rows = rows.max(1);
     let starts = (0..batch.num_rows()).step_by(rows);
     starts.map(|start| batch.slice(start, rows.min(batch.num_rows() - start))).try_for_each(emit)
-}
-
-/// Where rows come from.
-struct RowSource {
-    side: Side,
-    layout: Arc<Layout>,
-    rows: Rows,
-}
-
-/// One sink for each distinct input of the aggregates that go through rows.
-fn sinks(reduction: &Reduction, side: Side, at: &[Option<usize>], schema: &Schema) -> Result<Vec<Sink>> {
-    let mut left: Vec<_> = reduction.through_rows(side).collect();
-    let mut sinks = Vec::new();
-    while let Some(&(_, first)) = left.first() {
-        let members: Vec<_> = left.extract_if(.., |(_, other)| other.same_input(first)).collect();
-        let args = first.args.iter().map(|arg| reindex(arg, at)).collect::<Result<_>>()?;
-        let filter = first.filter.as_ref().map(|filter| reindex(filter, at)).transpose()?;
-        let groups = reduction.groups.map.groups();
-        sinks.push(Sink::try_new(args, filter, &members, schema, groups, reduction.grouped())?);
-    }
-    Ok(sinks)
 }

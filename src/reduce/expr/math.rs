@@ -1,0 +1,182 @@
+//! What steps compute. Each function is the one that DataFusion's of the same name calls.
+
+use super::lane::Value;
+
+/// Functions of one float, whose result is of its type. None fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Math {
+    Negate,
+    Abs,
+    Sqrt,
+    Cbrt,
+    Exp,
+    Ln,
+    Log2,
+    Log10,
+    Sin,
+    Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Tanh,
+    Asinh,
+    Acosh,
+    Atanh,
+    Radians,
+    Degrees,
+    Floor,
+    Ceil,
+    /// Half away from zero.
+    Round,
+    /// -1, 0 (for zeros of both signs) or 1.
+    Signum,
+}
+
+/// Functions of two numbers of one type, whose result is of that type. Those of integers wrap around.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Arith {
+    Add,
+    Subtract,
+    Multiply,
+    /// Of integers: by a constant that is neither 0 nor -1.
+    Divide,
+    /// Of integers: by a constant that is neither 0 nor -1.
+    Remainder,
+    /// Of floats.
+    Power,
+    /// Of floats.
+    Atan2,
+}
+
+/// Comparisons. Zeros of both signs are equal; NaN follows the total order of IEEE 754.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Compare {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+}
+
+/// A type with arithmetic.
+pub(super) trait Number: Value {
+    /// An integer that orders and equals like the number does.
+    type Key: Copy + Ord;
+
+    fn key(self) -> Self::Key;
+    fn add(self, other: Self) -> Self;
+    fn subtract(self, other: Self) -> Self;
+    fn multiply(self, other: Self) -> Self;
+    fn divide(self, other: Self) -> Self;
+    fn remainder(self, other: Self) -> Self;
+}
+
+macro_rules! integer {
+    ($($int:ty)*) => {$(
+        impl Number for $int {
+            type Key = Self;
+
+            #[inline(always)]
+            fn key(self) -> Self {
+                self
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                self.wrapping_add(other)
+            }
+            #[inline(always)]
+            fn subtract(self, other: Self) -> Self {
+                self.wrapping_sub(other)
+            }
+            #[inline(always)]
+            fn multiply(self, other: Self) -> Self {
+                self.wrapping_mul(other)
+            }
+            #[inline(always)]
+            fn divide(self, other: Self) -> Self {
+                if other == 0 { 0 } else { self.wrapping_div(other) }
+            }
+            #[inline(always)]
+            fn remainder(self, other: Self) -> Self {
+                if other == 0 { 0 } else { self.wrapping_rem(other) }
+            }
+        }
+    )*};
+}
+integer!(i32 i64 u64);
+
+macro_rules! float {
+    ($float:ident $int:ident $uint:ident) => {
+        impl Number for $float {
+            type Key = $int;
+
+            #[inline(always)]
+            fn key(self) -> $int {
+                let bits = (if self == 0.0 { 0.0 } else { self }).to_bits() as $int;
+                bits ^ (((bits >> ($int::BITS - 1)) as $uint) >> 1) as $int
+            }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self {
+                self + other
+            }
+            #[inline(always)]
+            fn subtract(self, other: Self) -> Self {
+                self - other
+            }
+            #[inline(always)]
+            fn multiply(self, other: Self) -> Self {
+                self * other
+            }
+            #[inline(always)]
+            fn divide(self, other: Self) -> Self {
+                self / other
+            }
+            #[inline(always)]
+            fn remainder(self, other: Self) -> Self {
+                self % other
+            }
+        }
+    };
+}
+float!(f32 i32 u32);
+float!(f64 i64 u64);
+
+/// Expands `$run!(|x| ...)` with the function that `$math` is, for floats of type `$float`.
+macro_rules! each_math {
+    ($math:expr, $float:ident, $run:ident) => {
+        match $math {
+            Math::Negate => $run!(|x: $float| -x),
+            Math::Abs => $run!($float::abs),
+            Math::Sqrt => $run!($float::sqrt),
+            Math::Cbrt => $run!($float::cbrt),
+            Math::Exp => $run!($float::exp),
+            Math::Ln => $run!($float::ln),
+            Math::Log2 => $run!($float::log2),
+            Math::Log10 => $run!($float::log10),
+            Math::Sin => $run!($float::sin),
+            Math::Cos => $run!($float::cos),
+            Math::Tan => $run!($float::tan),
+            Math::Asin => $run!($float::asin),
+            Math::Acos => $run!($float::acos),
+            Math::Atan => $run!($float::atan),
+            Math::Sinh => $run!($float::sinh),
+            Math::Cosh => $run!($float::cosh),
+            Math::Tanh => $run!($float::tanh),
+            Math::Asinh => $run!($float::asinh),
+            Math::Acosh => $run!($float::acosh),
+            Math::Atanh => $run!($float::atanh),
+            Math::Radians => $run!($float::to_radians),
+            Math::Degrees => $run!($float::to_degrees),
+            Math::Floor => $run!($float::floor),
+            Math::Ceil => $run!($float::ceil),
+            Math::Round => $run!($float::round),
+            Math::Signum => $run!(|x: $float| if x == 0.0 { 0.0 } else { x.signum() }),
+        }
+    };
+}
+pub(super) use each_math;
