@@ -190,7 +190,8 @@ async fn run_queries(
     queries: usize,
 ) -> (usize, Vec<String>) {
     let partitions = rng.below(3) + 1;
-    let context = |on| session(grid, !model.nan_is_value, partitions, on);
+    let stages = rng.below(2) + 1;
+    let context = |on| session(grid, !model.nan_is_value, partitions, on, stages);
     let (on, off) = (context(true), context(false));
     let (mut on_grid, mut wrong) = (0, Vec::new());
     for _ in 0..queries {
