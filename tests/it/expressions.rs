@@ -206,7 +206,7 @@ async fn run_queries(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn programs_compute_what_rows_do() {
-    let (cases, first) = (setting("MILLIBAR_CASES", 40), setting("MILLIBAR_SEED", 1));
+    let (cases, first) = (setting("MILLIBAR_CASES", 16), setting("MILLIBAR_SEED", 1));
     let (mut on_grid, mut wrong) = (0, Vec::new());
     for seed in first..first + cases {
         let mut rng = Rng::new(seed ^ 0x00ce_115e);
@@ -252,8 +252,8 @@ async fn chunks_of_several_tiles() {
     for others in [false, true] {
         let grid = large(others);
         let model = model_of(&grid).await;
-        let (on_grid, wrong) = run_queries(&grid, &model, &mut Rng::new(7), 60).await;
+        let (on_grid, wrong) = run_queries(&grid, &model, &mut Rng::new(7), 24).await;
         assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n\n"));
-        assert!(on_grid > 30, "{on_grid}");
+        assert!(on_grid > 12, "{on_grid}");
     }
 }

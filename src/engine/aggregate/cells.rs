@@ -301,10 +301,8 @@ impl<'f> Feed<'f> {
             if self.len == count && count >= FEW {
                 self.run(Some(cells))?;
             } else {
-                if let Some(waiting) = &mut self.waiting {
-                    if !waiting.extend(cells) {
-                        return internal_err!("blocks of another dtype");
-                    }
+                if self.waiting.as_mut().is_some_and(|waiting| !waiting.extend(cells)) {
+                    return internal_err!("blocks of another dtype");
                 }
                 if self.len >= FEW {
                     self.flush()?;

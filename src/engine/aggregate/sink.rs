@@ -13,7 +13,7 @@ use crate::reduce::expr::{Data, Kept, Node, TILE, Type};
 use crate::reduce::{Accumulators, ChunkReducer, NanPolicy, Wants};
 use crate::tgm::DType;
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array, new_empty_array,
+    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::filter;

@@ -144,12 +144,11 @@ proptest! {
         cells in prop::collection::vec((prop::option::of(any::<bool>()), prop::option::of(any::<bool>())), 1..40),
         uniform in prop::option::of(prop::option::of(any::<bool>())),
     ) {
-        let split = |pick: fn(&(Option<bool>, Option<bool>)) -> Option<bool>| {
-            let values: Vec<u8> = cells.iter().map(|cell| u8::from(pick(cell).unwrap_or(true))).collect();
-            let valid: Vec<bool> = cells.iter().map(|cell| pick(cell).is_some()).collect();
-            (values, valid)
+        let split = |operand: Vec<Option<bool>>| -> (Vec<u8>, Vec<bool>) {
+            operand.into_iter().map(|value| (u8::from(value.unwrap_or(true)), value.is_some())).unzip()
         };
-        let ((a, a_valid), (b, b_valid)) = (split(|cell| cell.0), split(|cell| cell.1));
+        let (left, right): (Vec<_>, Vec<_>) = cells.iter().copied().unzip();
+        let ((a, a_valid), (b, b_valid)) = (split(left), split(right));
         let mut builder = Builder::new();
         let left = builder.load(0, Type::Bool);
         let right = match uniform {
