@@ -1,5 +1,6 @@
 //! Aggregate functions beside DataFusion's.
 
+mod arg_extremes;
 mod extremes;
 mod std;
 mod sum;
@@ -7,14 +8,17 @@ mod sum;
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::prelude::SessionContext;
 
+pub(crate) use arg_extremes::ArgExtreme;
 pub(crate) use extremes::{TotalMax, TotalMin};
 pub(crate) use std::Std;
 pub(crate) use sum::Sum;
 
-/// Adds `std`, and puts the `sum` whose integers don't wrap, and the `min` and `max` that are right for
+/// Adds `std`, `arg_min` and `arg_max`, and puts the `sum` whose integers don't wrap, and the `min` and `max` that are right for
 /// infinities by group, in place of DataFusion's.
 pub(crate) fn register(ctx: &SessionContext) {
     ctx.register_udaf(AggregateUDF::from(std::Std::default()));
+    ctx.register_udaf(AggregateUDF::from(ArgExtreme::smallest()));
+    ctx.register_udaf(AggregateUDF::from(ArgExtreme::largest()));
     ctx.register_udaf(AggregateUDF::from(sum::Sum::default()));
     ctx.register_udaf(AggregateUDF::from(TotalMin::default()));
     ctx.register_udaf(AggregateUDF::from(TotalMax::default()));

@@ -99,18 +99,23 @@ pub(crate) fn dim_statistics(dim: &Dim, kept: &DimSelection) -> ColumnStatistics
     statistics
 }
 
-fn bounds(coord: &ArrayRef, kept: &DimSelection) -> Option<(ScalarValue, ScalarValue)> {
+/// The first kept positions of the smallest and the largest label; `None` if nothing is kept. NaN is above all
+/// numbers.
+pub(crate) fn extremes(coord: &ArrayRef, kept: &DimSelection) -> Option<(u64, u64)> {
     let compare = make_comparator(coord, coord, SortOptions::default()).ok()?;
-    let first = kept.get(0)? as usize;
-    let (mut min, mut max) = (first, first);
-    for position in kept.iter().map(|position| position as usize) {
-        if compare(position, min) == Ordering::Less {
-            min = position;
-        }
-        if compare(position, max) == Ordering::Greater {
-            max = position;
-        }
-    }
+    let first = kept.get(0)?;
+    let better = |position: u64, best: u64, order| compare(position as usize, best as usize) == order;
+    Some(kept.iter().fold((first, first), |(min, max), position| {
+        (
+            if better(position, min, Ordering::Less) { position } else { min },
+            if better(position, max, Ordering::Greater) { position } else { max },
+        )
+    }))
+}
+
+fn bounds(coord: &ArrayRef, kept: &DimSelection) -> Option<(ScalarValue, ScalarValue)> {
+    let (min, max) = extremes(coord, kept)?;
+    let (min, max) = (min as usize, max as usize);
     let label = |position| ScalarValue::try_from_array(coord, position).ok();
     let (min, max) = (label(min)?, label(max)?);
     let nan = |value: &ScalarValue| match value {

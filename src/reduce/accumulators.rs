@@ -191,6 +191,15 @@ impl Accumulators {
         Ok(Self { dtype, wants, groups, total, state })
     }
 
+    /// Empty states of `groups` groups, of the same kind.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] for more groups than 32 bits can number.
+    pub fn like(&self, groups: usize) -> Result<Self> {
+        let nan = if self.total { NanPolicy::Value } else { NanPolicy::Null };
+        Self::try_new(self.dtype, groups, self.wants, nan)
+    }
+
     /// Dtype of the blocks.
     pub fn dtype(&self) -> DType {
         self.dtype

@@ -161,6 +161,8 @@ proptest! {
         let mut rows = vec![0; map.groups()];
         for part in grid.parts(&selection).iter() {
             let local = map.localise(&part);
+            let codes = |group| (0..map.factors().len()).map(|f| local.global_code(group, f)).collect::<Vec<_>>();
+            let global = |group| map.group(&codes(group));
             prop_assert!(local.map.groups() <= map.groups());
             prop_assert!(local.map.groups() as u64 <= part.within.iter().map(DimSelection::len).product());
             let mut inside = Accumulators::try_new(DType::Float32, local.map.groups(), ALL, NanPolicy::Null).unwrap();
@@ -169,14 +171,13 @@ proptest! {
                 feed_all(&piece, &local.map, &data, None, &mut dice, &mut inside);
                 let mut inside_rows = vec![0; local.map.groups()];
                 ChunkReducer::new(&piece, &local.map).count_rows(&mut inside_rows).unwrap();
-                inside_rows.iter().enumerate().for_each(|(group, n)| rows[local.global(&map, group)] += n);
+                inside_rows.iter().enumerate().for_each(|(group, n)| rows[global(group)] += n);
             }
             feed_all(&part, &map, &data, None, &mut dice, &mut direct);
-            states.merge(&mut inside, |group| local.global(&map, group)).unwrap();
+            states.merge(&mut inside, global).unwrap();
             for group in 0..local.map.groups() {
-                let codes: Vec<u32> = (0..map.factors().len()).map(|f| local.global_code(group, f)).collect();
-                prop_assert_eq!(map.group(&codes), local.global(&map, group));
-                prop_assert!((0..codes.len()).all(|f| map.code(map.group(&codes), f) == codes[f]));
+                let codes = codes(group);
+                prop_assert!((0..codes.len()).all(|f| map.code(global(group), f) == codes[f]));
             }
         }
         prop_assert_eq!(rows.iter().sum::<u64>(), selection.len());

@@ -169,13 +169,6 @@ impl GroupMap {
 }
 
 impl Localised {
-    /// The group of the global map that local group `group` is.
-    pub fn global(&self, global: &GroupMap, group: usize) -> usize {
-        (0..self.tables.len())
-            .map(|factor| self.global_code(group, factor) as usize * global.strides[factor])
-            .sum()
-    }
-
     /// The global code of `factor` in local group `group`.
     pub fn global_code(&self, group: usize, factor: usize) -> u32 {
         self.tables[factor][self.map.code(group, factor) as usize]

@@ -86,8 +86,9 @@ impl GridAggregateExec {
         let same_keys = keys.filter(|(at, (expr, _))| {
             expr.downcast_ref::<Column>().is_some_and(|column| column.index() == *at)
         });
-        let same_keys = same_keys.count() == self.reduction.keys.len()
-            && aggregate.group_expr().expr().len() == self.reduction.keys.len();
+        // The number of the grouping set is one more key.
+        let keys = self.reduction.keys.len() + usize::from(!self.reduction.sets.is_empty());
+        let same_keys = same_keys.count() == keys && aggregate.group_expr().expr().len() == keys;
         let exprs = aggregate.aggr_expr().iter().zip(&self.reduction.aggregates);
         let same = aggregate.aggr_expr().len() == self.reduction.aggregates.len()
             && exprs.into_iter().all(|(expr, own)| *expr == own.expr);
@@ -96,7 +97,11 @@ impl GridAggregateExec {
         }
         let schema = aggregate.schema();
         let properties = PlanProperties::new(
-            self.reduction.groups.order(&schema)?,
+            if self.reduction.sets.is_empty() {
+                self.reduction.groups.order(&schema)?
+            } else {
+                EquivalenceProperties::new(Arc::clone(&schema))
+            },
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
@@ -151,8 +156,10 @@ impl DisplayAs for GridAggregateExec {
         let selection = reduction.scan.describe_selection();
         let predicates: Vec<_> = reduction.predicates.iter().map(|predicate| predicate.to_string()).collect();
         let (touched, total) = self.work.chunks;
+        let paths = reduction.paths();
         let lists = [
             ("aggr", &aggregates),
+            ("path", &paths),
             ("gby", &reduction.keys),
             ("selection", &selection),
             ("filter", &predicates),
@@ -326,8 +333,9 @@ async fn complete(jobs: Vec<Job>, schema: SchemaRef, send: Batches) -> Result<()
             drop(other.states);
         }
         states.try_resize(partial.memory())?;
-        let batch = partial.complete(&schema)?;
-        sliced(&batch, batch_size, &mut |batch| emit(&baseline, &send, batch))
+        partial.complete(&schema, &mut |batch| {
+            sliced(&batch, batch_size, &mut |batch| emit(&baseline, &send, batch))
+        })
     };
     SpawnedTask::spawn_blocking(finish).join_unwind().await.map_err(joining)?
 }

@@ -2,23 +2,32 @@
 
 use super::Refusal;
 use super::coords::{Coords, dims_of};
+use super::edge::{Edge, edge};
 use crate::dataset::{GridTable, arrow_type};
 use crate::engine::filter::MASK_CELLS;
-use crate::engine::functions::{Std, Sum as ExactSum, TotalMax, TotalMin};
+use crate::engine::functions::{ArgExtreme, Std, Sum as ExactSum, TotalMax, TotalMin};
 use crate::engine::scan::ColumnSource;
+use crate::reduce::Factor;
 use crate::tensor::Selection;
 use crate::tgm::DType;
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
+use datafusion::functions_aggregate::approx_distinct::ApproxDistinct;
+use datafusion::functions_aggregate::approx_percentile_cont::ApproxPercentileCont;
+use datafusion::functions_aggregate::approx_percentile_cont_with_weight::ApproxPercentileContWithWeight;
 use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::bool_and_or::{BoolAnd, BoolOr};
 use datafusion::functions_aggregate::count::Count;
 use datafusion::functions_aggregate::min_max::{Max, Min};
+use datafusion::functions_aggregate::percentile_cont::PercentileCont;
 use datafusion::functions_aggregate::stddev::{Stddev, StddevPop};
 use datafusion::functions_aggregate::sum::Sum;
 use datafusion::functions_aggregate::variance::{VariancePopulation, VarianceSample};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::{CastExpr, Column, Literal};
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use std::sync::Arc;
 
 /// What an aggregate accumulates.
@@ -36,29 +45,39 @@ pub(super) enum Function {
     Max,
     /// Variance and standard deviation; state: UInt64 count, Float64 mean, Float64 M2.
     Moments,
+    /// `first_value` or `last_value` where one cell is known for each group; state: its value, the labels that the
+    /// order is by, and whether there is one.
+    Edge,
+    /// Any other; its states are those of DataFusion's accumulator for it.
+    Other,
 }
 
 impl Function {
     /// The function of `aggregate`, told by its type: another function of the same name isn't taken for it.
-    pub(super) fn of(aggregate: &AggregateFunctionExpr) -> Option<Self> {
+    pub(super) fn of(aggregate: &AggregateFunctionExpr) -> Self {
         let inner = aggregate.fun().inner();
-        if inner.is::<Count>() {
-            Some(Self::Count)
-        } else if inner.is::<Sum>() || inner.is::<ExactSum>() {
-            Some(Self::Sum)
-        } else if inner.is::<Avg>() {
-            Some(Self::Avg)
-        } else if inner.is::<Min>() || inner.is::<TotalMin>() {
-            Some(Self::Min)
+        let ordered = !aggregate.order_sensitivity().is_insensitive();
+        if inner.is::<Min>() || inner.is::<TotalMin>() {
+            Self::Min
         } else if inner.is::<Max>() || inner.is::<TotalMax>() {
-            Some(Self::Max)
+            Self::Max
+        } else if aggregate.is_distinct() || ordered {
+            Self::Other
+        } else if inner.is::<Count>() {
+            Self::Count
+        } else if inner.is::<Sum>() || inner.is::<ExactSum>() {
+            Self::Sum
+        } else if inner.is::<Avg>() {
+            Self::Avg
+        } else if inner.is::<VarianceSample>()
+            || inner.is::<VariancePopulation>()
+            || inner.is::<Stddev>()
+            || inner.is::<StddevPop>()
+            || inner.is::<Std>()
+        {
+            Self::Moments
         } else {
-            let moments = inner.is::<VarianceSample>()
-                || inner.is::<VariancePopulation>()
-                || inner.is::<Stddev>()
-                || inner.is::<StddevPop>()
-                || inner.is::<Std>();
-            moments.then_some(Self::Moments)
+            Self::Other
         }
     }
 }
@@ -97,6 +116,10 @@ pub(super) struct Aggregate {
     pub function: Function,
     /// Its arguments, over the scan's columns.
     pub args: Vec<Arc<dyn PhysicalExpr>>,
+    /// What its `ORDER BY` compares, over the scan's columns.
+    pub order: Vec<Arc<dyn PhysicalExpr>>,
+    /// Whether it has to see the cells in C order, one after the other.
+    pub in_order: bool,
     /// Its `FILTER (WHERE ...)`, over the scan's columns.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// How it is computed.
@@ -105,6 +128,8 @@ pub(super) struct Aggregate {
     pub inputs: Vec<DataType>,
     /// Types of its state columns.
     pub states: Vec<DataType>,
+    /// Of [`Function::Edge`], the labels that the order is by.
+    pub labels: Vec<ScalarValue>,
 }
 
 /// What an aggregate is judged by.
@@ -116,41 +141,81 @@ pub(super) struct Context<'a> {
     /// Whether NaN of float data is NULL.
     pub nan_as_missing: bool,
     pub grouped: bool,
+    /// What groups depend on; `None` if there are grouping sets.
+    pub factors: Option<&'a [Factor]>,
+    /// The order of the cells of a group.
+    pub order: EquivalenceProperties,
 }
 
 impl Aggregate {
-    /// Decides how `expr` over `args` is computed, if nothing but its own filter restricts the cells.
+    /// Decides how `expr` over `args`, with `ORDER BY order`, is computed, if nothing but its own filter restricts
+    /// the cells.
+    ///
+    /// # Errors
+    /// Refuses an order that is required and isn't the grid's, and what can't be evaluated.
     pub(super) fn try_new(
         expr: &Arc<AggregateFunctionExpr>,
         args: Vec<Arc<dyn PhysicalExpr>>,
+        order: Vec<PhysicalSortExpr>,
         filter: Option<Arc<dyn PhysicalExpr>>,
         context: &Context<'_>,
     ) -> Result<Self, Refusal> {
         let name = expr.name();
-        let function = Function::of(expr).ok_or_else(|| {
-            Refusal::new(format!("`{name}` is not one of the functions reduced on the grid"))
-        })?;
-        if expr.is_distinct() {
-            return Err(Refusal::new(format!("`{name}` is distinct")));
+        let mut function = Function::of(expr);
+        let edge = context.edge(expr, &args, &order, filter.as_ref())?;
+        let in_order = needs_order(expr);
+        if in_order && !context.is_order(&order)? {
+            return Err(Refusal::new(format!("`{name}` wants another order than the grid's")));
         }
-        if !expr.order_bys().is_empty() {
-            return Err(Refusal::new(format!("`{name}` is ordered")));
-        }
+        let order: Vec<_> = order.into_iter().map(|sort| sort.expr).collect();
         let fields = expr.state_fields().map_err(|e| Refusal::new(e.to_string()))?;
         let states: Vec<_> = fields.iter().map(|field| field.data_type().clone()).collect();
-        let inputs = args.iter().map(|arg| arg.data_type(context.coords.schema()));
+        let inputs = args.iter().chain(&order).map(|arg| arg.data_type(context.coords.schema()));
         let inputs = inputs.collect::<Result<_, _>>().map_err(|e| Refusal::new(e.to_string()))?;
-        let path = context.path(function, &args, filter.as_ref(), &states)?;
+        let mut path = context.path(function, &args, filter.as_ref(), &states)?;
+        let mut labels = Vec::new();
+        if let Some(edge) = edge
+            && let Some(variable) = direct(Function::Edge, &args, &states, context.grid, context.coords)
+        {
+            function = Function::Edge;
+            path = Path::Direct { variable, selection: edge.selection };
+            labels = edge.labels;
+        }
         let reads_nan = matches!(&path, Path::Direct { variable, .. } if context.nan_is_value(*variable));
         if reads_nan && !follows_total_order(expr, context.grouped) {
             return Err(Refusal::new(format!("`{name}` depends on the order of rows where NaN is a value")));
         }
-        Ok(Self { expr: Arc::clone(expr), function, args, filter, path, inputs, states })
+        let expr = Arc::clone(expr);
+        Ok(Self { expr, function, args, order, in_order, filter, path, inputs, states, labels })
     }
 
-    /// Columns of the scan that its arguments and filter mention, with repetitions.
+    /// Leaves it to a program over the cells of `side`.
+    pub(super) fn through_cells(&mut self, side: Side) {
+        self.path = Path::Cells(side);
+        if self.function == Function::Edge {
+            self.function = Function::Other;
+        }
+    }
+
+    /// What an accumulator of DataFusion's takes for it.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
+        self.args.iter().chain(&self.order)
+    }
+
+    /// Whether seeing a value again makes no difference to it.
+    pub(super) fn ignores_repeats(&self) -> bool {
+        let inner = self.expr.fun().inner();
+        self.expr.is_distinct()
+            || matches!(self.function, Function::Min | Function::Max)
+            || inner.is::<BoolAnd>()
+            || inner.is::<BoolOr>()
+            || inner.is::<ApproxDistinct>()
+            || inner.is::<ArgExtreme>()
+    }
+
+    /// Columns of the scan that its arguments, order and filter mention, with repetitions.
     pub(super) fn columns(&self) -> impl Iterator<Item = usize> {
-        self.args.iter().chain(&self.filter).flat_map(collect_columns).map(|column| column.index())
+        self.values().chain(&self.filter).flat_map(collect_columns).map(|column| column.index())
     }
 
     /// As plans show it, such as `avg(temperature)`, with its filter.
@@ -173,6 +238,29 @@ impl Context<'_> {
         }
         let direct = direct(function, args, states, self.grid, self.coords);
         Ok(direct.map_or(Path::Cells(Side::Cells), |variable| Path::Direct { variable, selection }))
+    }
+
+    /// The known cells of `expr`, see [`edge()`]; `None` if it isn't of this kind.
+    fn edge(
+        &self,
+        expr: &AggregateFunctionExpr,
+        args: &[Arc<dyn PhysicalExpr>],
+        order: &[PhysicalSortExpr],
+        filter: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Option<Edge>, Refusal> {
+        let Some(factors) = self.factors else { return Ok(None) };
+        if !args.iter().all(|arg| arg.is::<Column>()) {
+            return Ok(None);
+        }
+        let Some(selection) = self.selected_by(filter)? else { return Ok(None) };
+        let labels = |dim: usize| Some(Arc::clone(&self.grid.dims.get(dim)?.coord));
+        Ok(edge(expr, order, &selection, factors, self.coords, labels))
+    }
+
+    /// Whether the cells of a group come in this order.
+    fn is_order(&self, order: &[PhysicalSortExpr]) -> Result<bool, Refusal> {
+        let Some(order) = LexOrdering::new(order.iter().cloned()) else { return Ok(true) };
+        self.order.ordering_satisfy(order).map_err(|e| Refusal::new(e.to_string()))
     }
 
     /// The cells that an aggregate's own filter keeps; `None` if that depends on cells.
@@ -242,6 +330,16 @@ fn variable_of<'e>(
     }
 }
 
+/// Whether the answer of `expr` is wrong for rows in another order than it asks for. Percentiles name what they are
+/// of by an `ORDER BY`, and sort by themselves.
+fn needs_order(expr: &AggregateFunctionExpr) -> bool {
+    let inner = expr.fun().inner();
+    let percentile = inner.is::<PercentileCont>()
+        || inner.is::<ApproxPercentileCont>()
+        || inner.is::<ApproxPercentileContWithWeight>();
+    expr.order_sensitivity() == AggregateOrderSensitivity::HardRequirement && !percentile
+}
+
 /// Whether `expr` treats NaN as the kernels do. DataFusion's `min` and `max` by group don't: which value they
 /// end up with depends on the order of rows.
 pub(super) fn follows_total_order(expr: &AggregateFunctionExpr, grouped: bool) -> bool {
@@ -260,11 +358,13 @@ fn reads_as(function: Function, dtype: DType, cast: Option<&DataType>, states: &
     match function {
         Function::Count => exact,
         Function::Min | Function::Max => exact && *states == [to],
+        Function::Edge => exact && states.first() == Some(&to),
         Function::Sum if dtype.is_float() => exact && *states == [Float64],
         Function::Sum => exact && matches!(states, [Int64 | UInt64 | Decimal128(_, 0)]) && to != Float64,
         // Each element becomes a double, by the column's cast or in the kernel.
         Function::Avg => to == Float64 && *states == [UInt64, Float64],
         Function::Moments => to == Float64 && *states == [UInt64, Float64, Float64],
+        Function::Other => false,
     }
 }
 

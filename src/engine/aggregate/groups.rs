@@ -8,13 +8,16 @@
 //! GROUP BY month(time), level, year(time)      components {time}: (month, year) pairs, {level}: levels
 //! group of a cell = code_time[position] * levels + code_level[position]
 //! ```
+//! Grouping sets are groups of these groups: cells are reduced once, by all keys, and the states of a set are
+//! added up from there.
 
 use super::Refusal;
 use super::coords::{Coords, dims_of};
+use crate::engine::external;
 use crate::engine::order::monotonic;
 use crate::reduce::{Factor, GroupMap};
 use crate::tensor::DimSelection;
-use datafusion::arrow::array::{Array, ArrayRef, UInt32Array};
+use datafusion::arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use datafusion::arrow::compute::{SortOptions, take};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -37,6 +40,34 @@ pub(super) struct GroupSpace {
     pub map: Arc<GroupMap>,
     /// For each key, in output order: its component and its values by code.
     pub keys: Vec<(usize, ArrayRef)>,
+}
+
+/// One of several grouping sets.
+#[derive(Debug, Clone)]
+pub(super) struct GroupSet {
+    /// Its groups: the keys that it leaves out are NULL.
+    pub groups: GroupSpace,
+    /// For each component: the code here of each code of all keys.
+    codes: Vec<Vec<u32>>,
+    /// What DataFusion numbers it by.
+    pub id: u64,
+    /// Whether it leaves out all keys: it has one group then, even of no cells.
+    pub total: bool,
+}
+
+impl GroupSet {
+    /// The group here that each group of `all` belongs to.
+    pub(super) fn targets(&self, all: &GroupMap) -> Vec<usize> {
+        let mut codes = vec![0; self.codes.len()];
+        let target = |group| {
+            for (component, (code, to)) in codes.iter_mut().zip(&self.codes).enumerate() {
+                // There are no codes where nothing is selected.
+                *code = to.get(all.code(group, component) as usize).copied().unwrap_or(0);
+            }
+            self.groups.map.group(&codes)
+        };
+        (0..all.groups()).map(target).collect()
+    }
 }
 
 impl GroupSpace {
@@ -108,6 +139,60 @@ impl GroupSpace {
         );
         order.add_constants(constants)?;
         Ok(order)
+    }
+
+    /// The grouping sets that leave out the keys marked in each of `sets`.
+    ///
+    /// # Errors
+    /// Refuses more sets than DataFusion can number, and keys that can't be compared.
+    pub(super) fn sets(&self, sets: &[Vec<bool>]) -> Result<Vec<GroupSet>, Refusal> {
+        let mut made = Vec::with_capacity(sets.len());
+        for (index, absent) in sets.iter().enumerate() {
+            // The mask, the last key lowest; above it, which repetition of the same set it is.
+            let mask = absent.iter().fold(0_u64, |mask, &absent| mask << 1 | u64::from(absent));
+            let repetition = sets[..index].iter().filter(|&other| other == absent).count() as u64;
+            let id =
+                repetition.checked_shl(absent.len() as u32).filter(|id| id >> absent.len() == repetition);
+            let Some(id) = id.filter(|_| absent.len() < 64) else {
+                return Err(Refusal::new("it has too many keys in grouping sets"));
+            };
+            let refuse = |e: DataFusionError| Refusal::new(e.to_string());
+            made.push(self.set(absent, mask | id).map_err(refuse)?);
+        }
+        Ok(made)
+    }
+
+    fn set(&self, absent: &[bool], id: u64) -> Result<GroupSet> {
+        let mut keys: Vec<(usize, ArrayRef)> = Vec::with_capacity(self.keys.len());
+        for (component, values) in &self.keys {
+            keys.push((*component, new_null_array(values.data_type(), 1)));
+        }
+        let (mut factors, mut codes) = (Vec::new(), Vec::new());
+        for (component, factor) in self.map.factors().iter().enumerate() {
+            let kept: Vec<usize> =
+                (0..keys.len()).filter(|&key| self.keys[key].0 == component && !absent[key]).collect();
+            let values: Vec<ArrayRef> = kept.iter().map(|&key| Arc::clone(&self.keys[key].1)).collect();
+            let (to, first) = match values.is_empty() {
+                true => (vec![0; factor.cardinality as usize], UInt32Array::from(vec![0])),
+                false => distinct(&values)?,
+            };
+            for (&key, values) in kept.iter().zip(&values) {
+                keys[key].1 = take(values, &first, None)?;
+            }
+            for key in (0..keys.len()).filter(|&key| self.keys[key].0 == component && absent[key]) {
+                keys[key].1 = new_null_array(keys[key].1.data_type(), first.len());
+            }
+            let recoded = factor.codes.iter().map(|&code| to.get(code as usize).copied().unwrap_or(0));
+            factors.push(Factor {
+                dims: factor.dims.clone(),
+                codes: recoded.collect(),
+                cardinality: first.len().max(1) as u32,
+            });
+            codes.push(to);
+        }
+        let map = GroupMap::try_new(&self.map.shape, factors).map_err(external)?;
+        let groups = GroupSpace { map: Arc::new(map), keys };
+        Ok(GroupSet { groups, codes, id, total: absent.iter().all(|&absent| absent) })
     }
 
     /// Key columns of groups; `code(group, component)` tells them apart.

@@ -22,6 +22,7 @@ mod cells;
 mod chain;
 mod compile;
 mod coords;
+mod edge;
 mod exec;
 mod function;
 mod functions;

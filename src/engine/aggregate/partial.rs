@@ -11,7 +11,7 @@ use crate::reduce::expr::Kept;
 use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised, NanPolicy};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
-use datafusion::arrow::compute::take;
+use datafusion::arrow::compute::{cast, take};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ use std::sync::Arc;
 pub(super) struct Partial {
     reduction: Arc<Reduction>,
     work: Arc<Work>,
+    /// The grouping set that these are the groups of; `None` if of all keys.
+    set: Option<usize>,
     /// Groups of the cells that are added.
     map: Arc<GroupMap>,
     /// Cells of each group that were seen: of the selection, or the rows that the predicates keep.
@@ -49,6 +51,7 @@ impl Partial {
         Self {
             reduction: Arc::clone(reduction),
             work: Arc::clone(work),
+            set: None,
             map: Arc::clone(map),
             cells: vec![0; map.groups()],
             counts: vec![None; reduction.aggregates.len()],
@@ -158,12 +161,71 @@ impl Partial {
         Ok(())
     }
 
-    /// The groups that exist, with their keys and states: a batch of the partial aggregate's schema. `local`
-    /// says which groups those of a localised map are.
+    /// The states of grouping set `set`, added up from these, which are of all keys.
+    fn rolled_up(&mut self, set: usize) -> Result<Self> {
+        let groups = &self.reduction.sets[set].groups;
+        let targets = self.reduction.sets[set].targets(&self.map);
+        let total = groups.map.groups();
+        let mut rolled = Self::new(&self.reduction, &self.work, &groups.map);
+        rolled.set = Some(set);
+        let add = |into: &mut [u64], from: &[u64]| {
+            from.iter().zip(&targets).for_each(|(&count, &target)| into[target] += count);
+        };
+        add(&mut rolled.cells, &self.cells);
+        for (into, from) in rolled.counts.iter_mut().zip(&self.counts) {
+            *into = from.as_ref().map(|from| {
+                let mut counts = vec![0; total];
+                add(&mut counts, from);
+                counts
+            });
+        }
+        for (into, from) in rolled.states.iter_mut().zip(&mut self.states) {
+            let Some(from) = from else { continue };
+            let mut states = from.like(total).map_err(external)?;
+            states.merge(from, |group| targets[group]).map_err(external)?;
+            *into = Some(states);
+        }
+        for (into, from) in rolled.sinks.iter_mut().zip(&mut self.sinks) {
+            let sinks =
+                from.iter_mut().map(|sink| sink.rolled_up(&self.reduction.aggregates, &targets, total));
+            *into = sinks.collect::<Result<_>>()?;
+        }
+        Ok(rolled)
+    }
+
+    /// The groups that exist, with their keys and states: batches of the partial aggregate's schema, one for each
+    /// grouping set. `local` says which groups those of a localised map are.
     ///
     /// # Errors
     /// If an integer sum overflows, and those of accumulators and arrow.
-    pub(super) fn finish(mut self, local: Option<&Localised>) -> Result<RecordBatch> {
+    pub(super) fn finish(
+        mut self,
+        local: Option<&Localised>,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        if self.reduction.sets.is_empty() {
+            return emit(self.states_batch(local)?);
+        }
+        (0..self.reduction.sets.len()).try_for_each(|set| emit(self.rolled_up(set)?.states_batch(None)?))
+    }
+
+    /// The groups that exist, with their keys and final values: batches of the final aggregate's schema, `schema`,
+    /// one for each grouping set.
+    ///
+    /// # Errors
+    /// As [`Partial::finish`].
+    pub(super) fn complete(
+        mut self,
+        schema: &SchemaRef,
+        emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        if self.reduction.sets.is_empty() {
+            return emit(self.values_batch(schema)?);
+        }
+        (0..self.reduction.sets.len()).try_for_each(|set| emit(self.rolled_up(set)?.values_batch(schema)?))
+    }
+
+    fn states_batch(&mut self, local: Option<&Localised>) -> Result<RecordBatch> {
         let states = self.outcomes(Sink::states)?.into_iter().flat_map(|outcome| match outcome {
             Outcome::States(states) => states,
             Outcome::Value(value) => vec![value],
@@ -172,11 +234,7 @@ impl Partial {
         self.assemble(states, local, &self.reduction.schema)
     }
 
-    /// The groups that exist, with their keys and final values: a batch of the final aggregate's schema, `schema`.
-    ///
-    /// # Errors
-    /// As [`Partial::finish`].
-    pub(super) fn complete(mut self, schema: &SchemaRef) -> Result<RecordBatch> {
+    fn values_batch(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
         let outcomes = self.outcomes(Sink::values)?;
         let grouped = self.reduction.grouped();
         let values =
@@ -225,21 +283,26 @@ impl Partial {
         Ok(())
     }
 
-    /// Keys beside the columns of aggregates, of the groups that exist; without `GROUP BY`, the one group always
-    /// does.
+    /// Keys beside the columns of aggregates, of the groups that exist; a group of all cells always does.
     fn assemble(
         &self,
         aggregates: Vec<ArrayRef>,
         local: Option<&Localised>,
         schema: &SchemaRef,
     ) -> Result<RecordBatch> {
-        let grouped = self.reduction.grouped();
-        let exists = self.cells.iter().enumerate().filter(|&(_, &cells)| cells > 0 || !grouped);
+        let set = self.set.map(|set| &self.reduction.sets[set]);
+        let space = set.map_or(&self.reduction.groups, |set| &set.groups);
+        let total = set.map_or(!self.reduction.grouped(), |set| set.total);
+        let exists = self.cells.iter().enumerate().filter(|&(_, &cells)| cells > 0 || total);
         let groups: Vec<usize> = exists.map(|(group, _)| group).collect();
-        let mut columns = self.reduction.groups.key_columns(&groups, |group, component| match local {
+        let mut columns = space.key_columns(&groups, |group, component| match local {
             Some(local) => local.global_code(group, component),
             None => self.map.code(group, component),
         })?;
+        if let Some(set) = set {
+            let ids = UInt64Array::from_value(set.id, groups.len());
+            columns.push(cast(&ids, schema.field(columns.len()).data_type())?);
+        }
         if groups.len() == self.map.groups() {
             columns.extend(aggregates);
         } else {

@@ -2,17 +2,19 @@
 
 use super::Refusal;
 use super::chain::Chain;
-use super::coords::Coords;
+use super::coords::{Coords, dims_of};
 use super::function::{Aggregate, Context, Function, Path, Side};
-use super::groups::GroupSpace;
+use super::groups::{GroupSet, GroupSpace};
 use super::sink::Route;
 use crate::dataset::GridTable;
 use crate::engine::scan::{ColumnSource, TensorScanExec};
 use crate::tensor::Selection;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::common::DataFusionError;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr::{ConstExpr, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub(super) struct Reduction {
     pub coords: Coords,
     /// Which group a cell belongs to.
     pub groups: GroupSpace,
+    /// The grouping sets, if the query has any: which groups those of `groups`, of all keys, are added up to.
+    pub sets: Vec<GroupSet>,
     /// The keys of groups in words. None without `GROUP BY`: there is a single group then, even of no cells.
     pub keys: Vec<String>,
     /// In output order.
@@ -45,16 +49,14 @@ impl Reduction {
     /// Why it can't be computed on the grid.
     pub(super) fn try_new(aggregate: &AggregateExec, schema: SchemaRef) -> Result<Self, Refusal> {
         let group_by = aggregate.group_expr();
-        if group_by.has_grouping_set() {
-            return Err(Refusal::new("it has grouping sets"));
-        }
         let chain = Chain::try_new(aggregate.input().as_ref())?;
         let coords = Coords::try_new(chain.scan).map_err(|e| Refusal::new(e.to_string()))?;
         let keys: Vec<_> =
             group_by.expr().iter().map(|(expr, _)| chain.over_scan(expr)).collect::<Result<_, _>>()?;
         let groups = GroupSpace::try_new(&keys, &coords)?;
         check_keys(&groups, &schema)?;
-        let aggregates = aggregates_of(aggregate, &chain, &coords)?;
+        let sets = if group_by.has_grouping_set() { groups.sets(group_by.groups())? } else { Vec::new() };
+        let aggregates = aggregates_of(aggregate, &chain, &coords, (&keys, &groups))?;
         let mut reduction = Self {
             scan: chain.scan.clone(),
             grid: Arc::clone(chain.scan.grid()),
@@ -62,6 +64,7 @@ impl Reduction {
             predicates: chain.predicates,
             coords,
             groups,
+            sets,
             aggregates,
             schema,
         };
@@ -73,13 +76,12 @@ impl Reduction {
     /// that are decoded for one anyway. Functions of dims need few of the cells.
     fn settle_paths(&mut self) {
         if !self.predicates.is_empty() {
-            self.aggregates.iter_mut().for_each(|aggregate| aggregate.path = Path::Cells(Side::Cells));
+            self.aggregates.iter_mut().for_each(|aggregate| aggregate.through_cells(Side::Cells));
             return;
         }
         for index in 0..self.aggregates.len() {
             let aggregate = &self.aggregates[index];
-            let extreme = matches!(aggregate.function, Function::Min | Function::Max);
-            let repeats = extreme || Route::of(aggregate, self) != Route::Native;
+            let repeats = aggregate.ignores_repeats() || Route::of(aggregate, self) != Route::Native;
             let of_dims = aggregate.columns().all(|column| self.variable(column).is_none());
             if aggregate.path == Path::Cells(Side::Cells) && repeats && of_dims {
                 self.aggregates[index].path = Path::Cells(Side::Coords);
@@ -87,8 +89,9 @@ impl Reduction {
         }
         let read: BTreeSet<usize> = self.variables(Side::Cells).collect();
         for aggregate in &mut self.aggregates {
-            if matches!(aggregate.path, Path::Direct { variable, .. } if read.contains(&variable)) {
-                aggregate.path = Path::Cells(Side::Cells);
+            let again = matches!(aggregate.path, Path::Direct { variable, .. } if read.contains(&variable));
+            if again && aggregate.function != Function::Edge {
+                aggregate.through_cells(Side::Cells);
             }
         }
     }
@@ -101,9 +104,67 @@ impl Reduction {
         }
     }
 
+    /// How each aggregate is computed, and why not in a simpler way; in output order.
+    ///
+    /// ```text
+    /// geometry      a count of cells, without reading any
+    /// decode        from decoded blocks of its variable
+    /// cells         from the values that a program makes of decoded cells
+    /// labels        likewise, of one cell for each combination of labels that matters, without decoding
+    /// accumulator   through DataFusion's own accumulator, for the groups that the grid knows
+    /// ```
+    pub(super) fn paths(&self) -> Vec<String> {
+        let path = |aggregate: &Aggregate| match &aggregate.path {
+            Path::Arithmetic(_) => "geometry".into(),
+            Path::Direct { .. } if aggregate.function == Function::Edge => {
+                "decode of one cell a group".into()
+            }
+            Path::Direct { .. } => "decode".into(),
+            Path::Cells(side) => {
+                let route = Route::of(aggregate, self);
+                let native = route == Route::Native;
+                let place = if *side == Side::Coords { "labels" } else { "cells" };
+                let place = if native { format!("accumulator of {place}") } else { place.into() };
+                format!("{place} ({})", self.why_cells(aggregate, route))
+            }
+        };
+        self.aggregates.iter().map(path).collect()
+    }
+
+    /// Why an aggregate isn't reduced from decoded blocks alone.
+    fn why_cells(&self, aggregate: &Aggregate, route: Route) -> String {
+        if route == Route::Native && aggregate.function == Function::Other {
+            let name = aggregate.expr.fun().name();
+            return match (aggregate.expr.is_distinct(), aggregate.order.is_empty()) {
+                (true, _) => "distinct".into(),
+                (false, false) => format!("{name} is ordered"),
+                (false, true) => format!("{name} has no kernel"),
+            };
+        }
+        if route == Route::Native {
+            return "no kernel for its argument's type".into();
+        }
+        if !self.predicates.is_empty() {
+            return "predicates on values".into();
+        }
+        if aggregate.filter.as_ref().is_some_and(|filter| dims_of(filter, &self.coords).is_none()) {
+            return "its filter is on values".into();
+        }
+        if matches!(route, Route::Variable(_)) {
+            return "its variable is decoded for others".into();
+        }
+        "its argument is an expression".into()
+    }
+
     /// Whether there is a `GROUP BY`.
     pub(super) fn grouped(&self) -> bool {
-        !self.keys.is_empty()
+        !self.keys.is_empty() || !self.sets.is_empty()
+    }
+
+    /// Most partitions that the work may be dealt to.
+    pub(super) fn partitions(&self) -> usize {
+        let in_order = self.aggregates.iter().any(|aggregate| aggregate.in_order);
+        if in_order { 1 } else { self.scan.target_partitions() }
     }
 
     /// Aggregates of the cells of `side`, with their places.
@@ -173,19 +234,33 @@ fn aggregates_of(
     aggregate: &AggregateExec,
     chain: &Chain<'_>,
     coords: &Coords,
+    (keys, groups): (&[Arc<dyn PhysicalExpr>], &GroupSpace),
 ) -> Result<Vec<Aggregate>, Refusal> {
+    let refuse = |e: DataFusionError| Refusal::new(e.to_string());
+    let mut order = chain.scan.properties().equivalence_properties().clone();
+    let single = !aggregate.group_expr().has_grouping_set();
+    if single {
+        let constant = |key: &Arc<dyn PhysicalExpr>| ConstExpr::from(Arc::clone(key));
+        order.add_constants(keys.iter().map(constant)).map_err(refuse)?;
+    }
     let context = Context {
         grid: chain.scan.grid(),
         coords,
         selection: chain.scan.selection(),
         nan_as_missing: chain.scan.options().nan_as_missing,
-        grouped: !aggregate.group_expr().is_empty(),
+        grouped: !aggregate.group_expr().is_true_no_grouping(),
+        factors: single.then(|| groups.map.factors()),
+        order,
     };
     let exprs = aggregate.aggr_expr().iter().zip(aggregate.filter_expr());
     let of = |(expr, filter): (&Arc<AggregateFunctionExpr>, &Option<Arc<dyn PhysicalExpr>>)| {
         let args = expr.expressions().iter().map(|arg| chain.over_scan(arg)).collect::<Result<_, _>>()?;
         let filter = filter.as_ref().map(|filter| chain.over_scan(filter)).transpose()?;
-        Aggregate::try_new(expr, args, filter, &context)
+        let sort = |by: &PhysicalSortExpr| {
+            chain.over_scan(&by.expr).map(|expr| PhysicalSortExpr::new(expr, by.options))
+        };
+        let order = expr.order_bys().iter().map(sort).collect::<Result<_, _>>()?;
+        Aggregate::try_new(expr, args, order, filter, &context)
     };
     exprs.map(of).collect()
 }

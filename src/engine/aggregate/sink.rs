@@ -13,7 +13,7 @@ use crate::reduce::expr::{Data, Kept, Node, TILE, Type};
 use crate::reduce::{Accumulators, ChunkReducer, NanPolicy, Wants};
 use crate::tgm::DType;
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array,
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::filter;
@@ -164,7 +164,7 @@ fn sink_input(
             }
         }
         Route::Native => {
-            let nodes = aggregate.args.iter().map(|arg| compiler.value(arg)).collect::<Result<Vec<_>>>()?;
+            let nodes = aggregate.values().map(|value| compiler.value(value)).collect::<Result<Vec<_>>>()?;
             nodes.iter().for_each(|&node| compiler.builder.output(node));
             Ok(SinkInput::Arrays(nodes))
         }
@@ -195,6 +195,8 @@ enum Held {
     Counts(Vec<u64>),
     States(Box<Accumulators>),
     Native(Vec<Native>),
+    /// State columns that were taken out of these.
+    Drained(Vec<Vec<ArrayRef>>),
 }
 
 impl Sink {
@@ -228,6 +230,7 @@ impl Sink {
             Held::Counts(counts) => counts.capacity() * 8,
             Held::States(states) => states.memory(),
             Held::Native(native) => native.iter().map(Native::memory).sum(),
+            Held::Drained(states) => states.iter().flatten().map(|state| state.get_array_memory_size()).sum(),
         }
     }
 
@@ -302,6 +305,44 @@ impl Sink {
         }
     }
 
+    /// A sink of `total` groups with these states, of group `i` in group `targets[i]`. These can be rolled up again,
+    /// and nothing else after.
+    ///
+    /// # Errors
+    /// Those of the accumulators.
+    pub(super) fn rolled_up(
+        &mut self,
+        aggregates: &[Aggregate],
+        targets: &[usize],
+        total: usize,
+    ) -> Result<Self> {
+        if let Held::Native(native) = &mut self.held {
+            self.held = Held::Drained(native.iter_mut().map(Native::states).collect::<Result<_>>()?);
+        }
+        let held = match &mut self.held {
+            Held::Counts(counts) => {
+                let mut sums = vec![0; total];
+                counts.iter().zip(targets).for_each(|(count, &target)| sums[target] += count);
+                Held::Counts(sums)
+            }
+            Held::States(states) => {
+                let mut sums = states.like(total).map_err(external)?;
+                sums.merge(states, |group| targets[group]).map_err(external)?;
+                Held::States(Box::new(sums))
+            }
+            Held::Drained(columns) => {
+                let rolled = self.members.iter().zip(columns).map(|(&member, states)| {
+                    let mut native = Native::try_new(&aggregates[member], total, true)?;
+                    native.merge(states, targets, total)?;
+                    Ok(native)
+                });
+                Held::Native(rolled.collect::<Result<_>>()?)
+            }
+            Held::Native(_) => return internal_err!("states weren't taken out"),
+        };
+        Ok(Self { members: self.members.clone(), held, times: self.times, both: Vec::new() })
+    }
+
     /// The states of its aggregates, by their place in the reduction.
     ///
     /// # Errors
@@ -351,6 +392,7 @@ impl Sink {
             Held::Native(native) => {
                 members.zip(native).map(|(&index, native)| Ok((index, of_native(native)?))).collect()
             }
+            Held::Drained(_) => internal_err!("states were taken out"),
         }
     }
 }
@@ -440,6 +482,7 @@ fn kernel_fits(aggregate: &Aggregate, values: &DataType) -> bool {
         Function::Avg => *values == Float64 && aggregate.states == [UInt64, Float64],
         Function::Min | Function::Max => aggregate.states == std::slice::from_ref(values),
         Function::Moments => *values == Float64 && aggregate.states == [UInt64, Float64, Float64],
+        Function::Edge | Function::Other => false,
     }
 }
 

@@ -8,7 +8,9 @@ use super::native::Native;
 use crate::codec::Values;
 use crate::engine::types;
 use crate::reduce::{Moments, Reading, Sums};
-use datafusion::arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int64Array, UInt64Array};
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, UInt64Array,
+};
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
@@ -37,6 +39,15 @@ pub(super) fn columns(aggregate: &Aggregate, reading: &Reading<'_>, grouped: boo
         }
         (Function::Min, [state]) => Ok(vec![extreme_column(&reading.mins, counts, state)?]),
         (Function::Max, [state]) => Ok(vec![extreme_column(&reading.maxs, counts, state)?]),
+        (Function::Edge, [state, orders @ ..]) => {
+            let mut columns = vec![extreme_column(&reading.mins, counts, state)?];
+            for (label, data_type) in aggregate.labels.iter().zip(orders) {
+                columns.push(label.cast_to(data_type)?.to_array_of_size(counts.len())?);
+            }
+            let seen = BooleanBuffer::collect_bool(counts.len(), |group| counts[group] > 0);
+            columns.push(Arc::new(BooleanArray::new(seen, None)));
+            Ok(columns)
+        }
         (Function::Moments, [_, _, _]) => {
             let Some(Moments { means, m2 }) = &reading.moments else { return missing("moments") };
             let counts = UInt64Array::from_iter_values(counts.iter().copied());

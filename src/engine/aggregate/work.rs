@@ -135,6 +135,7 @@ impl Work {
         let bytes = dense_bytes(reduction, &passes);
         let dense = bytes <= DENSE_BYTES
             || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts))
+            || !reduction.sets.is_empty()
             || cells.iter().any(Option::is_some);
         if dense && bytes > MOST_BYTES {
             return Err(Refusal::new("it has more groups than fit in memory at once"));
@@ -149,7 +150,7 @@ impl Work {
             tasks.splice(0..0, batches(parts.places(), reduction).map(count));
             counted = Some(parts);
         }
-        let partitions = deal(tasks, reduction.scan.target_partitions());
+        let partitions = deal(tasks, reduction.partitions());
         let buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
         Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, buffers })
     }
@@ -177,7 +178,7 @@ impl Work {
 
 /// `0..count` in as many ranges as are worth dealing out.
 fn batches(count: u64, reduction: &Reduction) -> impl Iterator<Item = Range<u64>> + use<> {
-    let batch = count.div_ceil(MOST_TASKS * reduction.scan.target_partitions() as u64).max(1);
+    let batch = count.div_ceil(MOST_TASKS * reduction.partitions() as u64).max(1);
     (0..count.div_ceil(batch)).map(move |nth| nth * batch..((nth + 1) * batch).min(count))
 }
 
@@ -241,9 +242,9 @@ fn passes(reduction: &Reduction) -> Vec<DirectPass> {
 /// Adds what `function` needs.
 pub(super) fn add_wants(wants: &mut Wants, function: Function) {
     match function {
-        Function::Count => {}
+        Function::Count | Function::Other => {}
         Function::Sum | Function::Avg => wants.sum = true,
-        Function::Min => wants.min = true,
+        Function::Min | Function::Edge => wants.min = true,
         Function::Max => wants.max = true,
         Function::Moments => wants.moments = true,
     }
@@ -277,7 +278,7 @@ enum Piece {
 fn pieces(reduction: &Reduction, variables: &[&Variable], parts: &Parts) -> Vec<(Piece, u64)> {
     let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
     let all: u64 = variables.iter().map(|variable| width(variable)).sum();
-    let enough = TASKS_PER_PARTITION * reduction.scan.target_partitions() as u64;
+    let enough = TASKS_PER_PARTITION * reduction.partitions() as u64;
     let cost = |place: Place| {
         let costs = variables.iter().map(|variable| {
             let whole = match variable.chunks.facts(place.chunk) {

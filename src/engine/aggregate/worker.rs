@@ -43,11 +43,10 @@ impl Worker<'_> {
         let work = Arc::clone(&self.work);
         if work.dense {
             let partial = self.dense(partition)?;
-            return if (self.cancelled)() {
-                Ok(())
-            } else {
-                sliced(&partial.finish(None)?, self.batch_size, emit)
-            };
+            if (self.cancelled)() {
+                return Ok(());
+            }
+            return partial.finish(None, &mut |batch| sliced(&batch, self.batch_size, emit));
         }
         self.run_local(&work, partition, emit)
     }
@@ -117,7 +116,7 @@ impl Worker<'_> {
                 self.direct(pass, &part, &local.map, &mut partial)?;
             }
             self.states.try_resize(partial.memory())?;
-            sliced(&partial.finish(Some(&local))?, self.batch_size, emit)?;
+            partial.finish(Some(&local), &mut |batch| sliced(&batch, self.batch_size, emit))?;
         }
         Ok(())
     }
