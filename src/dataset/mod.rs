@@ -20,6 +20,7 @@ mod open;
 mod options;
 mod pattern;
 pub mod read;
+pub mod slab;
 pub mod stats;
 mod tables;
 mod times;

@@ -62,6 +62,9 @@ pub struct MillibarConfig {
     /// Finish such an aggregate there, too; off, it yields partial states and DataFusion's final aggregate stays
     /// above it, as plans need it that are spread over machines.
     pub grid_final: bool,
+    /// Evaluate predicates on values inside scans, also those that joins and sorts find while the query runs; off,
+    /// they are evaluated on rows.
+    pub scan_predicates: bool,
     /// Largest share of an object's elements that is read by range decoding; above it the object is decoded
     /// whole. A table's own option goes first.
     pub range_threshold: Share,
@@ -77,6 +80,7 @@ impl Default for MillibarConfig {
         Self {
             grid_aggregate: true,
             grid_final: true,
+            scan_predicates: true,
             range_threshold: Share::default(),
             nan_as_null: true,
             verify_hash: false,
@@ -105,6 +109,7 @@ impl ExtensionOptions for MillibarConfig {
         match key {
             "grid_aggregate" => self.grid_aggregate = flag(value)?,
             "grid_final" => self.grid_final = flag(value)?,
+            "scan_predicates" => self.scan_predicates = flag(value)?,
             "range_threshold" => self.range_threshold = value.parse()?,
             "nan_as_null" => self.nan_as_null = flag(value)?,
             "verify_hash" => self.verify_hash = flag(value)?,
@@ -133,6 +138,11 @@ impl ExtensionOptions for MillibarConfig {
                 "grid_final",
                 &self.grid_final,
                 "Finish such an aggregate on the grid, too; off, DataFusion's final aggregate merges partial states",
+            ),
+            entry(
+                "scan_predicates",
+                &self.scan_predicates,
+                "Evaluate predicates on values inside scans, also those of joins and sorts; off, on rows",
             ),
             entry(
                 "range_threshold",

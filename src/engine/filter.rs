@@ -8,6 +8,7 @@
 use crate::dataset::GridTable;
 use crate::tensor::{DimMask, DimSelection, Selection};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
@@ -70,7 +71,7 @@ pub(crate) fn select(grid: &GridTable, filters: &[Expr], session: &dyn Session) 
     for filter in filters {
         match decided_by(grid, filter).as_deref() {
             Some(&[dim]) => {
-                let predicate = Predicate::try_new(grid, &[dim], filter, session)?;
+                let predicate = Predicate::of_filter(grid, &[dim], filter, session)?;
                 selection.dims[dim] = keep_positions(&predicate, &selection.dims[dim])?;
             }
             Some(dims) => over_several.push((dims.to_vec(), filter)),
@@ -78,15 +79,15 @@ pub(crate) fn select(grid: &GridTable, filters: &[Expr], session: &dyn Session) 
         }
     }
     for (dims, filter) in over_several {
-        let predicate = Predicate::try_new(grid, &dims, filter, session)?;
+        let predicate = Predicate::of_filter(grid, &dims, filter, session)?;
         keep_combinations(&predicate, &grid.shape(), &mut selection)?;
     }
     drop_idle_masks(&mut selection);
     Ok(selection)
 }
 
-/// A filter made ready for batches of labels.
-struct Predicate {
+/// A predicate over dims, made ready for batches of labels.
+pub(crate) struct Predicate {
     dims: Vec<usize>,
     coords: Vec<ArrayRef>,
     schema: SchemaRef,
@@ -94,20 +95,20 @@ struct Predicate {
 }
 
 impl Predicate {
-    fn try_new(grid: &GridTable, dims: &[usize], filter: &Expr, session: &dyn Session) -> Result<Self> {
-        let field = |&dim: &usize| {
-            let dim = &grid.dims[dim];
-            Field::new(&dim.name, dim.coord.data_type().clone(), false)
-        };
-        let schema = Arc::new(Schema::new(dims.iter().map(field).collect::<Vec<_>>()));
-        let expr = session
-            .create_physical_expr(unqualified(filter.clone())?, &DFSchema::try_from(Arc::clone(&schema))?)?;
+    /// `expr` over `dims` (ascending), whose columns it counts from 0.
+    pub(crate) fn new(grid: &GridTable, dims: &[usize], expr: Arc<dyn PhysicalExpr>) -> Self {
         let coords = dims.iter().map(|&dim| Arc::clone(&grid.dims[dim].coord)).collect();
-        Ok(Self { dims: dims.to_vec(), coords, schema, expr })
+        Self { dims: dims.to_vec(), coords, schema: schema_of(grid, dims), expr }
+    }
+
+    fn of_filter(grid: &GridTable, dims: &[usize], filter: &Expr, session: &dyn Session) -> Result<Self> {
+        let schema = DFSchema::try_from(schema_of(grid, dims))?;
+        let expr = session.create_physical_expr(unqualified(filter.clone())?, &schema)?;
+        Ok(Self::new(grid, dims, expr))
     }
 
     /// Whether each combination of labels is kept; `positions` has a list for each dim.
-    fn evaluate(&self, positions: &[UInt64Array]) -> Result<Vec<bool>> {
+    fn evaluate(&self, positions: &[UInt64Array]) -> Result<BooleanBuffer> {
         let rows = positions.first().map_or(0, Array::len);
         let columns =
             self.coords.iter().zip(positions).map(|(coord, positions)| take(coord, positions, None));
@@ -116,15 +117,30 @@ impl Predicate {
             columns.collect::<Result<_, _>>()?,
             &RecordBatchOptions::new().with_row_count(Some(rows)),
         )?;
-        let truth = self.expr.evaluate(&batch)?.into_array(rows)?;
-        match truth.data_type() {
-            DataType::Boolean => {
-                let truth = truth.as_boolean();
-                Ok((0..rows).map(|row| truth.is_valid(row) && truth.value(row)).collect())
-            }
-            DataType::Null => Ok(vec![false; rows]),
-            other => plan_err!("a filter must be boolean, `{}` is {other}", self.expr),
+        truth(&self.expr, &batch)
+    }
+}
+
+/// The columns of `dims` alone.
+fn schema_of(grid: &GridTable, dims: &[usize]) -> SchemaRef {
+    let field = |&dim: &usize| {
+        let dim = &grid.dims[dim];
+        Field::new(&dim.name, dim.coord.data_type().clone(), false)
+    };
+    Arc::new(Schema::new(dims.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// For which rows `predicate` is true: neither false nor NULL.
+pub(crate) fn truth(predicate: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Result<BooleanBuffer> {
+    let rows = batch.num_rows();
+    let truth = predicate.evaluate(batch)?.into_array(rows)?;
+    match truth.data_type() {
+        DataType::Boolean => {
+            let truth = truth.as_boolean();
+            Ok(truth.nulls().map_or_else(|| truth.values().clone(), |valid| truth.values() & valid.inner()))
         }
+        DataType::Null => Ok(BooleanBuffer::new_unset(rows)),
+        other => plan_err!("a filter must be boolean, `{predicate}` is {other}"),
     }
 }
 
@@ -134,16 +150,20 @@ fn unqualified(filter: Expr) -> Result<Expr> {
 }
 
 /// The positions of `from` whose labels the predicate keeps.
-fn keep_positions(predicate: &Predicate, from: &DimSelection) -> Result<DimSelection> {
+pub(crate) fn keep_positions(predicate: &Predicate, from: &DimSelection) -> Result<DimSelection> {
     let positions: Vec<u64> = from.iter().collect();
     let kept = predicate.evaluate(&[positions.clone().into()])?;
-    let kept = positions.into_iter().zip(kept).filter_map(|(position, keep)| keep.then_some(position));
+    let kept = positions.into_iter().zip(&kept).filter_map(|(position, keep)| keep.then_some(position));
     Ok(DimSelection::from_indices(kept.collect()))
 }
 
 /// Narrows `selection` to the combinations that the predicate keeps: positions that appear in none of them
 /// go, and what is no product after that becomes a mask.
-fn keep_combinations(predicate: &Predicate, shape: &[u64], selection: &mut Selection) -> Result<()> {
+pub(crate) fn keep_combinations(
+    predicate: &Predicate,
+    shape: &[u64],
+    selection: &mut Selection,
+) -> Result<()> {
     let dims = &predicate.dims;
     let within: Vec<Vec<u64>> = dims.iter().map(|&dim| selection.dims[dim].iter().collect()).collect();
     let extents: Vec<u64> = dims.iter().map(|&dim| shape[dim]).collect();
@@ -153,15 +173,11 @@ fn keep_combinations(predicate: &Predicate, shape: &[u64], selection: &mut Selec
     let mut kept = 0u64;
     for start in (0..total).step_by(BATCH) {
         let positions = combinations(&within, start, BATCH.min(total - start));
-        for (row, keeps) in predicate.evaluate(&positions)?.into_iter().enumerate() {
-            if keeps {
-                let at = positions.iter().zip(&extents);
-                keep[at.fold(0, |flat, (list, extent)| flat * extent + list.value(row)) as usize] = true;
-                seen.iter_mut()
-                    .zip(&positions)
-                    .for_each(|(seen, list)| seen[list.value(row) as usize] = true);
-                kept += 1;
-            }
+        for row in predicate.evaluate(&positions)?.set_indices() {
+            let at = positions.iter().zip(&extents);
+            keep[at.fold(0, |flat, (list, extent)| flat * extent + list.value(row)) as usize] = true;
+            seen.iter_mut().zip(&positions).for_each(|(seen, list)| seen[list.value(row) as usize] = true);
+            kept += 1;
         }
     }
     for (&dim, seen) in dims.iter().zip(&seen) {
@@ -189,7 +205,7 @@ fn combinations(within: &[Vec<u64>], start: usize, count: usize) -> Vec<UInt64Ar
 }
 
 /// Drops masks that keep all of what the others leave.
-fn drop_idle_masks(selection: &mut Selection) {
+pub(crate) fn drop_idle_masks(selection: &mut Selection) {
     let all = Selection::product(selection.dims.clone()).len();
     let dims = selection.dims.clone();
     let drops = |mask: &DimMask| Selection { dims: dims.clone(), masks: vec![mask.clone()] }.len() < all;

@@ -1,4 +1,4 @@
-//! Float32 labels and decimal literals.
+//! Float32 labels beside decimal numbers: literals, and the columns of other tables.
 //!
 //! A coordinate stored as `float32` shows `0.1` where it holds 0.100000001490116...; SQL reads the literal `0.1`
 //! as a `Float64` and widens the column, so `latitude = 0.1` would find nothing, though it is what the table
@@ -7,22 +7,30 @@
 //! such as one with more digits, is compared as SQL says. No stored value lies between a literal and the
 //! nearest value of the narrow type, so the order of other labels relative to it never changes.
 //!
+//! A `Float64` column of another table (stations in a CSV file) is read like a column of literals: where a dim is
+//! compared or joined with it, each of its numbers that prints like a label stands for the label ([`AsLabel`]).
+//!
 //! This is done once on the analysed plan, for every clause alike, so an answer doesn't depend on which
 //! predicates a scan decides. Computed values and the cells of variables keep plain SQL semantics. A cast to
 //! `DOUBLE` written by hand is the same expression as the one that SQL adds, and is read the same way; compare with
 //! more digits to go by the widened value.
 
-use super::types::is_dim;
-use datafusion::arrow::datatypes::DataType;
+use super::types::{is_dim, is_variable};
+use datafusion::arrow::array::{ArrayRef, AsArray};
+use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
 use datafusion::optimizer::AnalyzerRule;
 use half::f16;
+use std::sync::{Arc, LazyLock};
 
 /// Reads decimal literals beside `Float32` and `Float16` dims as labels; runs after type coercion.
 #[derive(Debug, Default)]
@@ -44,47 +52,85 @@ fn analyze_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let own = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
         schema.merge(&own);
     }
-    let narrow = |field: &std::sync::Arc<datafusion::arrow::datatypes::Field>| {
+    let narrow = |field: &Arc<datafusion::arrow::datatypes::Field>| {
         is_dim(field) && matches!(field.data_type(), DataType::Float32 | DataType::Float16)
     };
     if !schema.fields().iter().any(narrow) {
         return Ok(Transformed::no(plan));
     }
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
+    let rewritten = plan.map_expressions(|expr| {
         let name = names.save(&expr);
         let rewritten = expr.transform_up(|expr| rewrite(expr, &schema))?;
         Ok(rewritten.update_data(|expr| name.restore(expr)))
-    })
+    })?;
+    rewritten.transform_data(|plan| Ok(join_keys(plan, &schema)))
+}
+
+/// Reads the keys of a join, which are equal pairs without a comparison between them, likewise.
+fn join_keys(plan: LogicalPlan, schema: &DFSchema) -> Transformed<LogicalPlan> {
+    let LogicalPlan::Join(mut join) = plan else { return Transformed::no(plan) };
+    let changed =
+        join.on.iter_mut().fold(false, |changed, (left, right)| beside(left, right, schema) | changed);
+    Transformed::new_transformed(LogicalPlan::Join(join), changed)
 }
 
 /// Replaces the literals of one comparison.
 fn rewrite(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { mut left, op, mut right }) if compares(op) => {
-            let changed = match (narrow_dim(&left, schema), narrow_dim(&right, schema)) {
-                (Some(narrow), None) => snap(&mut right, &narrow),
-                (None, Some(narrow)) => snap(&mut left, &narrow),
-                _ => false,
-            };
+            let changed = beside(&mut left, &mut right, schema);
             Ok(marked(Expr::BinaryExpr(BinaryExpr { left, op, right }), changed))
         }
         Expr::InList(InList { expr, mut list, negated }) => {
             let changed = match narrow_dim(&expr, schema) {
-                Some(narrow) => list.iter_mut().fold(false, |changed, item| snap(item, &narrow) | changed),
+                Some(narrow) => list
+                    .iter_mut()
+                    .fold(false, |changed, item| read_as_label(item, &narrow, schema) | changed),
                 None => false,
             };
             Ok(marked(Expr::InList(InList { expr, list, negated }), changed))
         }
         Expr::Between(Between { expr, negated, mut low, mut high }) => {
             let changed = match narrow_dim(&expr, schema) {
-                Some(narrow) => snap(&mut low, &narrow) | snap(&mut high, &narrow),
+                Some(narrow) => {
+                    read_as_label(&mut low, &narrow, schema) | read_as_label(&mut high, &narrow, schema)
+                }
                 None => false,
             };
             Ok(marked(Expr::Between(Between { expr, negated, low, high }), changed))
         }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// Reads the side that isn't a narrow dim as labels of the one that is; returns whether that changes anything.
+fn beside(left: &mut Expr, right: &mut Expr, schema: &DFSchema) -> bool {
+    match (narrow_dim(left, schema), narrow_dim(right, schema)) {
+        (Some(narrow), None) => read_as_label(right, &narrow, schema),
+        (None, Some(narrow)) => read_as_label(left, &narrow, schema),
+        _ => false,
+    }
+}
+
+/// Reads a literal, or a column of numbers that aren't cells, as labels of a narrow dim.
+fn read_as_label(expr: &mut Expr, narrow: &DataType, schema: &DFSchema) -> bool {
+    if !matches!(expr, Expr::Column(_)) {
+        return snap(expr, narrow);
+    }
+    if !is_number(expr, schema) {
+        return false;
+    }
+    let function = if *narrow == DataType::Float16 { &FLOAT16_LABEL } else { &FLOAT32_LABEL };
+    *expr = function.call(vec![expr.clone()]);
+    true
+}
+
+/// Whether `expr` is a `Float64` column, but not the cells of a variable.
+fn is_number(expr: &Expr, schema: &DFSchema) -> bool {
+    let Expr::Column(column) = expr else { return false };
+    let field = schema.qualified_field_from_column(column);
+    field.is_ok_and(|(_, field)| field.data_type() == &DataType::Float64 && !is_variable(field))
 }
 
 fn marked(expr: Expr, changed: bool) -> Transformed<Expr> {
@@ -111,21 +157,83 @@ fn narrow_dim(expr: &Expr, schema: &DFSchema) -> Option<DataType> {
 /// Puts the narrow value in place of the literal that prints like it.
 fn snap(expr: &mut Expr, narrow: &DataType) -> bool {
     let Expr::Literal(ScalarValue::Float64(Some(literal)), _) = expr else { return false };
-    let (value, printed) = match narrow {
-        DataType::Float16 => {
-            let value = f16::from_f64(*literal);
-            (value.to_f64(), value.to_string())
-        }
-        _ => {
-            let value = *literal as f32;
-            (f64::from(value), value.to_string())
-        }
-    };
-    let is_label = value != *literal && printed.parse() == Ok(*literal);
-    if is_label {
-        *literal = value;
+    let label = if *narrow == DataType::Float16 { half_label(*literal) } else { float_label(*literal) };
+    let changed = label.is_some();
+    *literal = label.unwrap_or(*literal);
+    changed
+}
+
+/// The widened `Float32` that prints like `number`, if that is another number.
+fn float_label(number: f64) -> Option<f64> {
+    let value = number as f32;
+    let widened = f64::from(value);
+    (widened != number && value.to_string().parse() == Ok(number)).then_some(widened)
+}
+
+/// As [`float_label`], of `Float16`.
+fn half_label(number: f64) -> Option<f64> {
+    let value = f16::from_f64(number);
+    (value.to_f64() != number && value.to_string().parse() == Ok(number)).then_some(value.to_f64())
+}
+
+static FLOAT32_LABEL: LazyLock<Arc<ScalarUDF>> =
+    LazyLock::new(|| Arc::new(AsLabel::new("float32_label", float_label).into()));
+static FLOAT16_LABEL: LazyLock<Arc<ScalarUDF>> =
+    LazyLock::new(|| Arc::new(AsLabel::new("float16_label", half_label).into()));
+
+/// The functions that read a number as a label of a narrow dim.
+pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [Arc::clone(&FLOAT32_LABEL), Arc::clone(&FLOAT16_LABEL)]
+}
+
+/// `float32_label(x)`, `float16_label(x)`: x as a label of a dim of that type, widened again, if it prints like one;
+/// else x itself.
+#[derive(Debug)]
+pub(crate) struct AsLabel {
+    name: &'static str,
+    label: fn(f64) -> Option<f64>,
+    signature: Signature,
+}
+
+impl AsLabel {
+    fn new(name: &'static str, label: fn(f64) -> Option<f64>) -> Self {
+        Self { name, label, signature: Signature::exact(vec![DataType::Float64], Volatility::Immutable) }
     }
-    is_label
+}
+
+impl PartialEq for AsLabel {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for AsLabel {}
+
+impl std::hash::Hash for AsLabel {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for AsLabel {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _arg_types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Float64)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let numbers = args.args[0].to_array(args.number_rows)?;
+        let label = |number| (self.label)(number).unwrap_or(number);
+        let labels = numbers.as_primitive::<Float64Type>().unary::<_, Float64Type>(label);
+        Ok(ColumnarValue::Array(Arc::new(labels) as ArrayRef))
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,9 @@ pub struct ScanMetrics {
     pub full_decodes: Count,
     /// Cells that went into aggregates (or into rows, for a scan), missing ones included.
     pub cells_reduced: Count,
+    /// Cells of the selection that a scan dropped before it made rows of them: by predicates on values, and by
+    /// filters that joins and sorts above it found while the query ran.
+    pub cells_pruned: Count,
     /// Time in reading bytes.
     pub time_read: Time,
     /// Time in decoding, without what consumes the values.
@@ -53,6 +56,7 @@ impl ScanMetrics {
             ranges_decoded: count("ranges_decoded", MetricCategory::Rows),
             full_decodes: count("full_decodes", MetricCategory::Rows),
             cells_reduced: count("cells_reduced", MetricCategory::Rows),
+            cells_pruned: count("cells_pruned", MetricCategory::Rows),
             time_read: time("time_read"),
             time_decode: time("time_decode"),
             time_reduce: time("time_reduce"),

@@ -6,15 +6,18 @@
 //! ddl       CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM, FROM 'path.tgm'
 //! provider  TensorTable: schema, and which filters the scan decides
 //! filter    predicates on dims, evaluated on the coords, become a selection
-//! labels    literals beside Float32 dims
-//! scan      TensorScanExec: rows in the grid's C order (layout, rows, order)
+//! labels    literals and joined columns beside Float32 dims
+//! nearest   nearest(dim, value): the label nearest to a value
+//! scan      TensorScanExec: rows in the grid's C order (layout, batches, rows, columns, order)
+//! sieve     predicates that a scan takes from filters, joins and sorts above it
+//! sides     which side of a join a cube is on
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
 //! stream    batches made on blocking threads, a step ahead of their consumer
 //! functions std, and sum of integers without overflow
 //! metrics   what EXPLAIN ANALYZE shows
 //! ```
 //! A predicate over dims alone never meets a cell: it is evaluated on the labels, with DataFusion's own
-//! expressions, and is then exact. Everything else stays above the scan.
+//! expressions, and is then exact. Everything else is evaluated on cells.
 
 pub mod aggregate;
 pub mod config;
@@ -25,12 +28,19 @@ pub mod scan;
 pub mod session;
 pub mod types;
 
+mod batches;
+mod bounds;
+mod columns;
 mod filter;
 mod functions;
 mod labels;
 mod layout;
+mod nearest;
 mod order;
+mod request;
 mod rows;
+mod sides;
+mod sieve;
 mod stream;
 
 pub use config::MillibarConfig;

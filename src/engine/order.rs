@@ -113,7 +113,8 @@ pub(crate) fn extremes(coord: &ArrayRef, kept: &DimSelection) -> Option<(u64, u6
     }))
 }
 
-fn bounds(coord: &ArrayRef, kept: &DimSelection) -> Option<(ScalarValue, ScalarValue)> {
+/// The smallest and the largest of the kept labels; `None` if there is none, or one is NaN.
+pub(crate) fn bounds(coord: &ArrayRef, kept: &DimSelection) -> Option<(ScalarValue, ScalarValue)> {
     let (min, max) = extremes(coord, kept)?;
     let (min, max) = (min as usize, max as usize);
     let label = |position| ScalarValue::try_from_array(coord, position).ok();

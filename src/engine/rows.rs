@@ -1,144 +1,243 @@
-//! Rows of one partition: unit after unit is read, given its labels, and handed out in batches.
+//! Rows of a grid: what is kept of a unit is found, read, and given its labels.
 //!
+//! ```text
+//! selection of a unit -> masks -> conditions on cells, one after the other -> the other variables, labels
+//!                                 (each reads only its own columns, of the cells that are left)
+//! ```
 //! A batch owns its cells: slices of a unit would count as the whole unit wherever DataFusion sums up memory.
-//! Labels are made a batch at a time; those that are constant over a batch are made once for many.
+//! Labels are made by fills and copies, a batch at a time, and shared by all batches that have the same.
 
-use super::layout::{Layout, Unit};
+use super::bounds::Bounds;
+use super::columns::Labels;
+use super::layout::Layout;
 use super::metrics::ScanMetrics;
 use super::scan::ColumnSource;
-use super::stream::{Producer, Stop};
+use super::sieve::Condition;
 use super::{external, types};
 use crate::dataset::GridTable;
-use crate::dataset::read::Reader;
-use crate::tensor::Selection;
+use crate::dataset::read::{ReadOptions, Reader};
+use crate::tensor::{DimMask, DimSelection, Selection, step};
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, MutableArrayData, RecordBatch, RecordBatchOptions, UInt64Array, make_array,
+    Array, ArrayRef, BooleanArray, BooleanBufferBuilder, MutableArrayData, RecordBatch, RecordBatchOptions,
+    make_array, new_empty_array,
 };
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::{filter, take};
+use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, internal_err};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The rows of some units of a scan.
+/// Makes rows of units: the columns that a query asks for, of the cells that it keeps.
 pub(crate) struct Rows {
-    pub grid: Arc<GridTable>,
-    pub columns: Arc<[ColumnSource]>,
-    pub schema: SchemaRef,
-    pub layout: Arc<Layout>,
-    /// Units still to read.
-    pub units: Range<u64>,
-    /// Rows still to yield.
-    pub remaining: u64,
-    pub batch_size: usize,
-    pub reader: Reader,
-    pub metrics: ScanMetrics,
-    pub labels: LabelCache,
-    pub current: Option<Current>,
+    grid: Arc<GridTable>,
+    columns: Arc<[ColumnSource]>,
+    schema: SchemaRef,
+    layout: Arc<Layout>,
+    reader: Reader,
+    metrics: ScanMetrics,
+    labels: Labels,
+    masks: MaskCache,
 }
 
-/// The unit at hand.
-pub(crate) struct Current {
+/// The cells of a unit that are kept, and their values.
+pub(crate) struct Found {
     /// Kept positions along each dim.
-    dims: Vec<Vec<u64>>,
-    /// Of the rows, which cell of the product of `dims` each is; `None` if they are the first cells.
-    cells: Option<Vec<usize>>,
-    /// The projected variables: a value for each row, or for more of the unit's cells.
+    pub dims: Vec<DimSelection>,
+    /// Which cells of the product of `dims` are kept; `None` if the first `rows` are.
+    pub keep: Option<BooleanBuffer>,
+    /// Number of kept cells.
+    pub rows: usize,
+    /// How many cells passed, before all but the first of them were dropped.
+    pub passed: usize,
+    /// The projected variables: a value for each kept cell, or for more.
     variables: Vec<ArrayRef>,
-    rows: usize,
-    done: usize,
 }
 
-impl Producer for Rows {
-    fn next(&mut self, _: &Stop) -> Result<Option<RecordBatch>> {
-        loop {
-            if let Some(unit) = &mut self.current {
-                let left = unit.rows - unit.done;
-                if left > 0 {
-                    let rows = if self.columns.is_empty() { left } else { left.min(self.batch_size) };
-                    let range = unit.done..unit.done + rows;
-                    unit.done += rows;
-                    return self.batch(range).map(Some);
-                }
-                self.current = None;
-            }
-            if self.units.is_empty() || self.remaining == 0 {
-                return Ok(None);
-            }
-            let unit = self.layout.unit(self.units.start);
-            self.units.start += 1;
-            let unit = self.open(&unit)?;
-            self.remaining -= unit.rows as u64;
-            self.current = Some(unit);
-        }
-    }
+/// A unit while conditions thin it.
+struct Sifting {
+    /// The product of its dims.
+    cells: Selection,
+    /// Which of them are left; `None` if all are.
+    keep: Option<BooleanBuffer>,
+    rows: usize,
+    /// By variable: the values of the cells that are left, if they have been read.
+    read: Vec<Option<ArrayRef>>,
 }
 
 impl Rows {
-    /// Reads the variables of `unit`, or as much of them as is still wanted.
-    fn open(&mut self, unit: &Unit) -> Result<Current> {
-        let start = Instant::now();
-        let mut selection = self.layout.selection(unit);
-        let mut rows = selection.len();
-        if rows > self.remaining {
-            selection = selection.take_first(self.remaining);
-            rows = self.remaining;
+    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`.
+    pub(crate) fn new(
+        grid: Arc<GridTable>,
+        columns: impl Into<Arc<[ColumnSource]>>,
+        schema: SchemaRef,
+        layout: Arc<Layout>,
+        options: ReadOptions,
+        metrics: ScanMetrics,
+    ) -> Self {
+        let (reader, labels, masks) = (Reader::new(options), Labels::default(), MaskCache::default());
+        Self { grid, columns: columns.into(), schema, layout, reader, metrics, labels, masks }
+    }
+
+    /// How the grid is cut.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The schema of batches.
+    pub(crate) fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Whether it is known that nothing of `selection` meets all `conditions`.
+    ///
+    /// # Errors
+    /// Those of evaluating conditions on bounds.
+    pub(crate) fn excluded(&self, selection: &Selection, conditions: &[Arc<Condition>]) -> Result<bool> {
+        if selection.dims.iter().any(DimSelection::is_empty) {
+            return Ok(true);
         }
-        let mut variables = Vec::new();
-        let kept = (!selection.masks.is_empty() && !self.columns.is_empty()).then(|| kept(&selection));
-        for column in Arc::clone(&self.columns).iter() {
-            if let (ColumnSource::Variable(index), true) = (*column, rows > 0) {
-                let cells = self.cells(index, &selection)?;
-                variables.push(match &kept {
-                    Some(kept) => filter(&cells, kept)?,
-                    None => cells,
-                });
+        let nan_as_missing = self.reader.options().nan_as_missing;
+        let bounds = Bounds { grid: &self.grid, selection, nan_as_missing };
+        for condition in conditions {
+            if condition.excludes(&bounds)? {
+                return Ok(true);
             }
         }
-        self.metrics.cells_reduced.add(rows as usize);
+        Ok(false)
+    }
+
+    /// Reads the cells of `selection` that meet all `conditions`, or the first `most` of them.
+    ///
+    /// # Errors
+    /// Those of reading, with file, message and object, and of the conditions.
+    pub(crate) fn find(
+        &mut self,
+        selection: Selection,
+        conditions: &[Arc<Condition>],
+        most: u64,
+    ) -> Result<Found> {
+        let start = Instant::now();
+        let cells: u64 = selection.dims.iter().map(DimSelection::len).product();
+        let keep = self.masks.kept(&selection);
+        let rows = keep.as_ref().map_or(cells as usize, BooleanBuffer::count_set_bits);
+        let read = vec![None; self.grid.variables.len()];
+        let mut sifting = Sifting { cells: Selection::product(selection.dims), keep, rows, read };
+        for condition in conditions {
+            if sifting.rows == 0 {
+                break;
+            }
+            self.sift(&mut sifting, condition)?;
+        }
+        let passed = sifting.rows;
+        sifting.truncate(usize::try_from(most).unwrap_or(usize::MAX))?;
+        let mut variables = Vec::new();
+        for column in Arc::clone(&self.columns).iter() {
+            if let (ColumnSource::Variable(index), true) = (*column, sifting.rows > 0) {
+                variables.push(self.variable(index, &mut sifting)?);
+            }
+        }
+        self.metrics.cells_reduced.add(sifting.rows);
         self.metrics.take(self.reader.stats_mut(), start.elapsed());
-        Ok(Current {
-            dims: selection.dims.iter().map(|dim| dim.iter().collect()).collect(),
-            cells: kept.map(|kept| kept.values().set_indices().collect()),
-            variables,
-            rows: rows as usize,
-            done: 0,
-        })
+        let Sifting { cells, keep, rows, .. } = sifting;
+        Ok(Found { dims: cells.dims, keep, rows, passed, variables })
     }
 
-    fn cells(&mut self, index: usize, selection: &Selection) -> Result<ArrayRef> {
+    /// Drops the cells that don't meet `condition`.
+    fn sift(&mut self, sifting: &mut Sifting, condition: &Condition) -> Result<()> {
+        let mut columns = Vec::with_capacity(condition.columns().len());
+        for column in condition.columns() {
+            columns.push(match *column {
+                ColumnSource::Variable(index) => self.variable(index, sifting)?,
+                ColumnSource::Dim(dim) => {
+                    let coord = &self.grid.dims[dim].coord;
+                    let keep = sifting.keep.as_ref();
+                    self.labels.column(coord, dim, &sifting.cells.dims, keep, 0..sifting.rows)?
+                }
+            });
+        }
+        let truth = condition.evaluate(columns, sifting.rows)?;
+        let left = truth.count_set_bits();
+        if left < sifting.rows {
+            let kept = BooleanArray::new(truth.clone(), None);
+            for values in sifting.read.iter_mut().flatten() {
+                *values = if left == 0 { values.slice(0, 0) } else { filter(values, &kept)? };
+            }
+            sifting.rows = left;
+            sifting.keep = Some(refine(sifting.keep.take(), truth));
+        }
+        Ok(())
+    }
+
+    /// The values of a variable in the cells that are left.
+    fn variable(&mut self, index: usize, sifting: &mut Sifting) -> Result<ArrayRef> {
+        if let Some(values) = &sifting.read[index] {
+            return Ok(Arc::clone(values));
+        }
         let variable = &self.grid.variables[index];
-        let cells = self.reader.read_slab(variable, selection).map_err(external)?;
+        let cells =
+            self.reader.read_slab(variable, &sifting.cells, sifting.keep.as_ref()).map_err(external)?;
         let valid = cells.valid.map(BooleanBuffer::from);
-        types::column(cells.values, valid, self.reader.options().nan_as_missing)
+        let values = types::column(cells.values, valid, self.reader.options().nan_as_missing)?;
+        sifting.read[index] = Some(Arc::clone(&values));
+        Ok(values)
     }
 
-    /// Rows `range` of the unit at hand.
-    fn batch(&mut self, range: Range<usize>) -> Result<RecordBatch> {
+    /// Rows `range` of what was found; all of them if they are scattered.
+    pub(crate) fn batch(&mut self, found: &Found, range: Range<usize>) -> Result<RecordBatch> {
         let start = Instant::now();
         let mut columns = Vec::with_capacity(self.columns.len());
-        if let Some(unit) = &self.current {
-            let mut variables = unit.variables.iter();
-            for column in self.columns.iter() {
-                columns.push(match (*column, variables.as_slice()) {
-                    (ColumnSource::Dim(dim), _) => {
-                        self.labels.column(&self.grid.dims[dim].coord, dim, unit, range.clone())?
-                    }
-                    (ColumnSource::Variable(_), []) => return internal_err!("a unit lacks a variable"),
-                    (ColumnSource::Variable(_), [cells, ..]) => {
-                        variables.next();
-                        part(cells, range.clone())?
-                    }
-                });
-            }
+        let mut variables = found.variables.iter();
+        for column in self.columns.iter() {
+            columns.push(match *column {
+                ColumnSource::Dim(dim) => {
+                    let coord = &self.grid.dims[dim].coord;
+                    self.labels.column(coord, dim, &found.dims, found.keep.as_ref(), range.clone())?
+                }
+                ColumnSource::Variable(index) => match variables.next() {
+                    Some(cells) => part(cells, range.clone())?,
+                    None if range.is_empty() => new_empty_array(&self.grid.variables[index].arrow_type()),
+                    None => return internal_err!("a unit lacks a variable"),
+                },
+            });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(range.len()));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
         self.metrics.time_reduce.add_duration(start.elapsed());
         Ok(batch)
     }
+}
+
+impl Sifting {
+    /// Drops all but the first `most` cells.
+    fn truncate(&mut self, most: usize) -> Result<()> {
+        if self.rows <= most {
+            return Ok(());
+        }
+        if let Some(keep) = &self.keep {
+            let mut bits = BooleanBufferBuilder::new(keep.len());
+            bits.append_n(keep.len(), false);
+            keep.set_indices().take(most).for_each(|cell| bits.set_bit(cell, true));
+            self.keep = Some(bits.finish());
+        }
+        self.read.iter_mut().flatten().for_each(|values| *values = values.slice(0, most));
+        self.rows = most;
+        Ok(())
+    }
+}
+
+/// The cells of `keep` (of all, if `None`) for which `truth`, a bit for each of them, is true.
+fn refine(keep: Option<BooleanBuffer>, truth: BooleanBuffer) -> BooleanBuffer {
+    let Some(keep) = keep else { return truth };
+    let mut bits = BooleanBufferBuilder::new(keep.len());
+    bits.append_n(keep.len(), false);
+    for (row, cell) in keep.set_indices().enumerate() {
+        if truth.value(row) {
+            bits.set_bit(cell, true);
+        }
+    }
+    bits.finish()
 }
 
 /// Rows `range` of `cells`, as an array of their own unless that is all of them.
@@ -152,104 +251,62 @@ fn part(cells: &ArrayRef, range: Range<usize>) -> Result<ArrayRef> {
     Ok(make_array(copy.freeze()))
 }
 
+/// What masks keep of a unit; units that differ only where masks don't look share it.
+#[derive(Default)]
+struct MaskCache {
+    masks: Vec<DimMask>,
+    /// By dim: what is kept of it where a mask looks; elsewhere, how much.
+    dims: Vec<(u64, Option<DimSelection>)>,
+    kept: Option<BooleanBuffer>,
+}
+
+impl MaskCache {
+    /// Which cells of the product of `selection`'s dims its masks keep; `None` if they keep all.
+    fn kept(&mut self, selection: &Selection) -> Option<BooleanBuffer> {
+        if selection.masks.is_empty() {
+            return None;
+        }
+        let looks = |dim: usize| selection.masks.iter().any(|mask| mask.dims().contains(&dim));
+        let seen = |(dim, kept): (usize, &DimSelection)| (kept.len(), looks(dim).then(|| kept.clone()));
+        let dims: Vec<_> = selection.dims.iter().enumerate().map(seen).collect();
+        if self.masks != selection.masks || self.dims != dims {
+            let bits = kept(selection);
+            self.kept = (bits.count_set_bits() < bits.len()).then_some(bits);
+            self.masks.clone_from(&selection.masks);
+            self.dims = dims;
+        }
+        self.kept.clone()
+    }
+}
+
 /// Which cells of the product of `selection`'s dims its masks keep, C order.
-fn kept(selection: &Selection) -> BooleanArray {
-    let dims: Vec<Vec<u64>> = selection.dims.iter().map(|dim| dim.iter().collect()).collect();
-    let cells = dims.iter().map(Vec::len).product();
+fn kept(selection: &Selection) -> BooleanBuffer {
+    let last = selection.masks.iter().filter_map(|mask| mask.dims().last()).max();
+    let outer = last.map_or(0, |&dim| dim + 1);
+    let dims: Vec<Vec<u64>> = selection.dims[..outer].iter().map(|dim| dim.iter().collect()).collect();
+    let inner: u64 = selection.dims[outer..].iter().map(DimSelection::len).product();
+    let rows: usize = dims.iter().map(Vec::len).product();
+    let mut bits = BooleanBufferBuilder::new(rows * inner as usize);
     let mut at = vec![0; dims.len()];
     let mut position: Vec<u64> = dims.iter().map(|dim| dim.first().copied().unwrap_or(0)).collect();
-    let keep = BooleanBuffer::collect_bool(cells, |_| {
-        let keeps = selection.masks.iter().all(|mask| mask.keeps(&position));
+    for _ in 0..rows {
+        bits.append_n(inner as usize, selection.masks.iter().all(|mask| mask.keeps(&position)));
+        step(&mut at, |dim| dims[dim].len());
         for dim in (0..dims.len()).rev() {
-            at[dim] += 1;
-            if at[dim] == dims[dim].len() {
-                at[dim] = 0;
-            }
             position[dim] = dims[dim][at[dim]];
             if at[dim] != 0 {
                 break;
             }
         }
-        keeps
-    });
-    BooleanArray::new(keep, None)
-}
-
-/// Columns of one label, shared by the batches that have the same.
-#[derive(Default)]
-pub(crate) struct LabelCache {
-    /// For each dim: the position, and a column of its label.
-    last: Vec<Option<(u64, ArrayRef)>>,
-}
-
-impl LabelCache {
-    /// The labels of `dim` for rows `range` of `unit`.
-    fn column(
-        &mut self,
-        coord: &ArrayRef,
-        dim: usize,
-        unit: &Current,
-        range: Range<usize>,
-    ) -> Result<ArrayRef> {
-        let [position] = unit.dims[dim].as_slice() else {
-            let inner = unit.dims[dim + 1..].iter().map(Vec::len).product();
-            let positions = match &unit.cells {
-                None => positions(&unit.dims[dim], inner, range),
-                Some(cells) => {
-                    let kept = &unit.dims[dim];
-                    cells[range].iter().map(|cell| kept[cell / inner % kept.len()]).collect()
-                }
-            };
-            return Ok(take(coord, &UInt64Array::from(positions), None)?);
-        };
-        if self.last.len() <= dim {
-            self.last.resize(dim + 1, None);
-        }
-        if let Some((last, labels)) = &self.last[dim]
-            && last == position
-            && labels.len() == range.len()
-        {
-            return Ok(Arc::clone(labels));
-        }
-        let labels = ScalarValue::try_from_array(coord, *position as usize)?.to_array_of_size(range.len())?;
-        self.last[dim] = Some((*position, Arc::clone(&labels)));
-        Ok(labels)
     }
-}
-
-/// The position of cells `range`, where each of `kept` stands for `inner` cells and they repeat over and over.
-fn positions(kept: &[u64], inner: usize, range: Range<usize>) -> Vec<u64> {
-    let mut positions = Vec::with_capacity(range.len());
-    let mut cell = range.start;
-    while cell < range.end {
-        let at = cell / inner % kept.len();
-        if inner == 1 {
-            let count = (kept.len() - at).min(range.end - cell);
-            positions.extend_from_slice(&kept[at..at + count]);
-            cell += count;
-        } else {
-            let count = (inner - cell % inner).min(range.end - cell);
-            positions.resize(positions.len() + count, kept[at]);
-            cell += count;
-        }
-    }
-    positions
+    bits.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::{DimMask, DimSelection};
     use datafusion::arrow::array::{AsArray, Int64Array};
     use datafusion::arrow::datatypes::Int64Type;
-
-    #[test]
-    fn positions_repeat_in_c_order() {
-        assert_eq!(positions(&[4, 7], 2, 0..8), [4, 4, 7, 7, 4, 4, 7, 7]);
-        assert_eq!(positions(&[4, 7], 2, 3..6), [7, 4, 4]);
-        assert_eq!(positions(&[1, 2, 5], 1, 2..7), [5, 1, 2, 5, 1]);
-        assert_eq!(positions(&[1, 2], 3, 1..2), [1]);
-    }
 
     #[test]
     fn a_part_owns_its_cells() -> Result<()> {
@@ -263,9 +320,23 @@ mod tests {
 
     #[test]
     fn masks_thin_rows() {
-        let mask = DimMask::try_new(&[2, 2], vec![0, 1], vec![true, false, false, true]).unwrap();
-        let dims = vec![DimSelection::all(2), DimSelection::all(2)];
-        let keep = kept(&Selection { dims, masks: vec![mask] });
-        assert_eq!(keep.iter().flatten().collect::<Vec<_>>(), [true, false, false, true]);
+        let mask = DimMask::try_new(&[2, 2, 3], vec![0, 1], vec![true, false, false, true]).unwrap();
+        let all = |len| DimSelection::all(len);
+        let mut selection = Selection { dims: vec![all(2), all(2), all(3)], masks: vec![mask] };
+        let bits = |buffer: &BooleanBuffer| buffer.iter().map(u8::from).collect::<Vec<_>>();
+        assert_eq!(bits(&kept(&selection)), [1, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 1]);
+        let mut cache = MaskCache::default();
+        assert_eq!(bits(&cache.kept(&selection).unwrap()), bits(&kept(&selection)));
+        selection.dims[0] = DimSelection::Range(1..2);
+        assert_eq!(bits(&cache.kept(&selection).unwrap()), [0, 0, 0, 1, 1, 1]);
+        selection.dims[1] = DimSelection::Range(1..2);
+        assert_eq!(cache.kept(&selection), None);
+    }
+
+    #[test]
+    fn truth_refines_what_is_kept() {
+        let bits = |bits: &[u8]| BooleanBuffer::from_iter(bits.iter().map(|&bit| bit == 1));
+        assert_eq!(refine(None, bits(&[0, 1])), bits(&[0, 1]));
+        assert_eq!(refine(Some(bits(&[1, 0, 1, 1])), bits(&[1, 0, 1])), bits(&[1, 0, 0, 1]));
     }
 }

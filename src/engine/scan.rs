@@ -1,29 +1,43 @@
 //! `TensorScanExec`: the kept cells of a grid as rows, in the grid's C order.
 
+use super::batches::Batches;
+use super::bounds::Visit;
 use super::config::MillibarConfig;
-use super::layout::{Layout, TARGET_CELLS};
+use super::layout::Layout;
 use super::metrics::ScanMetrics;
 use super::order;
 use super::provider::TensorTable;
-use super::rows::{LabelCache, Rows};
+use super::request::Request;
+use super::rows::Rows;
+use super::sieve::{Shares, Sieve, Taken};
 use super::stream;
-use crate::dataset::read::{ReadOptions, Reader};
-use crate::dataset::{GridTable, Variable};
+use crate::dataset::GridTable;
+use crate::dataset::read::ReadOptions;
 use crate::tensor::Selection;
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ColumnStatistics, Result, Statistics, internal_err};
+use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
 };
+use datafusion::physical_plan::filter_pushdown::{
+    ChildFilterPushdownResult, ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
+    PushedDown,
+};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::statistics::StatisticsArgs;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SortOrderPushdownResult,
+    apply_expression_roots,
+};
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -41,21 +55,21 @@ pub enum ColumnSource {
 }
 
 /// Yields the kept cells of a grid as rows, in C order: a partition is a run of them.
+///
+/// It takes predicates from the plan above it (DataFusion's filter pushdown): those of filters on values, and those
+/// that joins and sorts find while the query runs. A partition begins to read when it is first polled, which a join
+/// does once it knows what to ask for, and looks at the predicates again before each unit.
 #[derive(Debug, Clone)]
 pub struct TensorScanExec {
-    table: TensorTable,
-    selection: Selection,
-    projection: Vec<usize>,
+    request: Request,
     schema: SchemaRef,
-    limit: Option<usize>,
-    options: ReadOptions,
-    target_partitions: usize,
-    batch_size: usize,
     layout: Arc<Layout>,
     /// A range of units for each partition.
     partitions: Vec<Range<u64>>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// What predicates leave, as far as the partitions have found out.
+    shares: Arc<Shares>,
     /// Why an aggregate above it isn't reduced on the grid.
     note: Option<Arc<str>>,
 }
@@ -74,44 +88,62 @@ impl TensorScanExec {
         limit: Option<usize>,
         config: &ConfigOptions,
     ) -> Result<Self> {
-        let all = || (0..table.arrow_schema().fields().len()).collect();
-        let projection = projection.cloned().unwrap_or_else(all);
-        let schema = Arc::new(table.arrow_schema().project(&projection)?);
-        let options = MillibarConfig::of(config).read_options(table.overrides());
+        let columns = table.arrow_schema().fields().len();
+        let millibar = MillibarConfig::of(config);
+        let options = millibar.read_options(table.overrides());
         let selection = match limit {
             Some(limit) => selection.take_first(limit as u64),
             None => selection,
         };
-        let target_partitions = config.execution.target_partitions.max(1);
-        let batch_size = config.execution.batch_size.get();
-        let rows = selection.len().min(limit.map_or(u64::MAX, |limit| limit as u64));
-        let smallest = batch_size as u64;
-        let target = (rows / target_partitions as u64).clamp(smallest, TARGET_CELLS.max(smallest));
-        let grains = grains(&table, &projection, target, &options);
-        let layout = Arc::new(Layout::new(selection.clone(), &grains, target));
-        let most = if limit.is_some() { 1 } else { rows / (PARTITION_BATCHES * smallest) };
-        let partitions = partition(layout.units(), most, target_partitions);
+        let request = Request {
+            table,
+            selection,
+            projection: projection.cloned().unwrap_or_else(|| (0..columns).collect()),
+            taken: Taken::default(),
+            visit: None,
+            limit,
+            options,
+            target_partitions: config.execution.target_partitions.max(1),
+            batch_size: config.execution.batch_size.get(),
+            takes_predicates: millibar.scan_predicates,
+        };
+        let most = if limit.is_some() { 1 } else { request.target_partitions };
+        Self::of(request, most)
+    }
+
+    /// A scan for `request` in at most `most` partitions.
+    fn of(request: Request, most: usize) -> Result<Self> {
+        let schema = request.schema()?;
+        let layout = request.layout();
+        let rows = request.selection.len();
+        let worth = rows / (PARTITION_BATCHES * request.batch_size as u64);
+        let partitions = partition(layout.units(), worth, most);
+        let mut equivalences =
+            order::properties(&request.table, &request.projection, &schema, &request.selection)?;
+        if request.visit.is_some() {
+            equivalences.clear_orderings();
+        }
         let properties = PlanProperties::new(
-            order::properties(&table, &projection, &schema, &selection)?,
+            equivalences,
             Partitioning::UnknownPartitioning(partitions.len()),
             EmissionType::Incremental,
             Boundedness::Bounded,
         );
         Ok(Self {
-            table,
-            selection,
-            projection,
             schema,
-            limit,
-            options,
-            target_partitions,
-            batch_size,
-            layout,
+            layout: Arc::new(layout),
             partitions,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
+            shares: Arc::default(),
             note: None,
+            request,
         })
+    }
+
+    /// As this scan, for another request, in as many partitions.
+    fn with_request(&self, request: Request) -> Result<Self> {
+        Ok(Self { note: self.note.clone(), ..Self::of(request, self.partitions.len())? })
     }
 
     /// The same scan, whose plan says why its rows aren't reduced on the grid.
@@ -121,153 +153,92 @@ impl TensorScanExec {
 
     /// The provider that made it.
     pub fn table(&self) -> &TensorTable {
-        &self.table
+        &self.request.table
     }
 
     /// Dims and variables.
     pub fn grid(&self) -> &Arc<GridTable> {
-        self.table.grid()
+        self.request.table.grid()
     }
 
     /// The cells that are kept.
     pub fn selection(&self) -> &Selection {
-        &self.selection
+        &self.request.selection
     }
 
     /// Columns of the table (dims, then variables) that are asked for, in output order.
     pub fn projection(&self) -> &[usize] {
-        &self.projection
+        &self.request.projection
     }
 
     /// What output column `index` is.
     pub fn column(&self, index: usize) -> ColumnSource {
-        self.table.column(self.projection[index])
+        self.request.table.column(self.request.projection[index])
     }
 
     /// Rows after which it stops.
     pub fn limit(&self) -> Option<usize> {
-        self.limit
+        self.request.limit
     }
 
     /// How cells are read.
     pub fn options(&self) -> &ReadOptions {
-        &self.options
+        &self.request.options
     }
 
     /// Partitions that the session asks for.
     pub fn target_partitions(&self) -> usize {
-        self.target_partitions
+        self.request.target_partitions
     }
 
-    /// Rows that it yields.
-    pub fn rows(&self) -> u64 {
-        self.selection.len().min(self.limit.map_or(u64::MAX, |limit| limit as u64))
+    /// Whether it yields fewer rows than the selection and the limit say, by predicates that it has taken.
+    pub fn filters_rows(&self) -> bool {
+        !self.request.taken.is_empty()
     }
 
     /// Predicates in words: what is kept of each dim that isn't kept whole, such as
     /// `level=[500] (1 of 13), latitude=[5..-5] (11 of 181)`, and over which dims there are masks.
     pub fn describe_selection(&self) -> Vec<String> {
-        let dims = self.grid().dims.iter().zip(&self.selection.dims);
+        let dims = self.grid().dims.iter().zip(&self.request.selection.dims);
         let cut = dims.filter(|(dim, kept)| !kept.is_full(dim.len() as u64));
         let mut words: Vec<String> = cut.map(|(dim, kept)| order::describe(dim, kept)).collect();
-        for mask in &self.selection.masks {
+        for mask in &self.request.selection.masks {
             let names: Vec<_> = mask.dims().iter().map(|&dim| self.grid().dims[dim].name.as_str()).collect();
             words.push(format!("mask({})", names.join(", ")));
         }
         words
     }
 
-    /// The variables among the projected columns.
-    fn variables(&self) -> impl Iterator<Item = &Variable> {
-        projected(&self.table, &self.projection)
-    }
-
-    /// Chunks of the projected variables: how many the selection touches, and how many there are.
-    fn chunks(&self) -> (u64, u64) {
-        let touched = |variable: &Variable| variable.grid.parts(&self.selection).len();
-        self.variables().fold((0, 0), |(some, all), v| (some + touched(v), all + v.chunks.len() as u64))
-    }
-
-    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded, a batch.
-    fn memory(&self) -> usize {
-        let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
-        let row = self.variables().map(cell).sum::<u64>();
-        let batch = (self.projection.len() * 8 * self.batch_size) as u64;
-        let cells =
-            |v: &Variable| v.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
-        let whole = |v: &&Variable| !v.seeks(self.layout.largest(), self.options.range_threshold);
-        let chunk =
-            self.variables().filter(whole).map(|v| cells(v).saturating_mul(cell(v))).max().unwrap_or(0);
-        let bytes = self.layout.largest().saturating_mul(row).saturating_add(chunk).saturating_add(batch);
-        usize::try_from(bytes).unwrap_or(usize::MAX)
-    }
-
-    fn rows_of(&self, partition: usize) -> Rows {
+    fn batches(&self, partition: usize) -> Batches {
+        let request = &self.request;
         let metrics = ScanMetrics::new(&self.metrics, partition);
         if partition == 0 {
-            let (touched, total) = self.chunks();
+            let (touched, total) = request.chunks();
             metrics.chunks_total.add(total as usize);
             metrics.chunks_pruned.add((total - touched) as usize);
         }
-        Rows {
-            grid: Arc::clone(self.grid()),
-            columns: (0..self.projection.len()).map(|index| self.column(index)).collect(),
-            schema: Arc::clone(&self.schema),
-            layout: Arc::clone(&self.layout),
-            units: self.partitions[partition].clone(),
-            remaining: self.rows(),
-            batch_size: self.batch_size,
-            reader: Reader::new(self.options),
-            metrics,
-            labels: LabelCache::default(),
-            current: None,
-        }
+        let columns: Vec<_> = (0..request.projection.len()).map(|index| self.column(index)).collect();
+        let (grid, schema, layout) = (self.grid().clone(), self.schema.clone(), self.layout.clone());
+        let rows = Rows::new(grid, columns, schema, layout, request.options, metrics.clone());
+        let sieve = || {
+            let (taken, shares) = (request.taken.clone(), Arc::clone(&self.shares));
+            Sieve::new(request.table.clone(), request.selection.clone(), taken, shares)
+        };
+        let sieve = self.filters_rows().then(sieve);
+        let units = request.visited(&self.layout, self.partitions[partition].clone()).into_iter();
+        Batches::new(rows, sieve, units, request.limit(), request.batch_size, metrics)
     }
 
     fn statistics(&self, partition: Option<usize>) -> Statistics {
         let units = match partition {
             Some(partition) if self.partitions.len() > 1 => self.partitions[partition].clone(),
-            _ => return self.total_statistics(),
+            _ => return self.request.statistics(self.partitions.len()),
         };
-        let rows = (self.layout.cells(units.end) - self.layout.cells(units.start)) as usize;
-        let rows =
-            if self.selection.masks.is_empty() { Precision::Exact(rows) } else { Precision::Inexact(rows) };
+        let rows = (self.layout.cells(units.end) - self.layout.cells(units.start)).min(self.request.limit());
+        let exact = self.selection().masks.is_empty() && !self.filters_rows();
+        let rows = if exact { Precision::Exact(rows as usize) } else { Precision::Inexact(rows as usize) };
         Statistics { num_rows: rows, ..Statistics::new_unknown(&self.schema) }
     }
-
-    fn total_statistics(&self) -> Statistics {
-        let rows = self.rows() as usize;
-        let column = |index: usize| match self.column(index) {
-            // several masks, or a limit, may leave nothing of a position
-            ColumnSource::Dim(dim) if self.limit.is_none() && self.selection.masks.len() < 2 && rows > 0 => {
-                order::dim_statistics(&self.grid().dims[dim], &self.selection.dims[dim])
-            }
-            ColumnSource::Dim(_) => {
-                ColumnStatistics { null_count: Precision::Exact(0), ..ColumnStatistics::new_unknown() }
-            }
-            ColumnSource::Variable(_) => ColumnStatistics::new_unknown(),
-        };
-        Statistics {
-            num_rows: Precision::Exact(rows),
-            total_byte_size: Precision::Absent,
-            column_statistics: (0..self.projection.len()).map(column).collect(),
-        }
-    }
-}
-
-fn projected<'a>(table: &'a TensorTable, projection: &'a [usize]) -> impl Iterator<Item = &'a Variable> {
-    projection.iter().filter_map(|&column| match table.column(column) {
-        ColumnSource::Variable(index) => table.grid().variables.get(index),
-        ColumnSource::Dim(_) => None,
-    })
-}
-
-/// Chunk shapes that a unit of `target` cells mustn't cut.
-fn grains(table: &TensorTable, projection: &[usize], target: u64, options: &ReadOptions) -> Vec<Vec<u64>> {
-    projected(table, projection)
-        .filter(|variable| !variable.seeks(target, options.range_threshold))
-        .map(|variable| variable.grid.chunk_shape().to_vec())
-        .collect()
 }
 
 /// Splits `units` into at most `most` and `target` runs of similar length, but at least one.
@@ -280,15 +251,19 @@ impl DisplayAs for TensorScanExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kept = self.describe_selection().join(", ");
         let columns: Vec<_> = self.schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let (touched, total) = self.chunks();
+        let (touched, total) = self.request.chunks();
+        let taken = &self.request.taken;
         if matches!(format, DisplayFormatType::TreeRender) {
-            writeln!(f, "table={}", self.table.name())?;
+            writeln!(f, "table={}", self.table().name())?;
             if !kept.is_empty() {
                 writeln!(f, "kept={kept}")?;
             }
+            if !taken.is_empty() {
+                writeln!(f, "predicate={taken}")?;
+            }
             return writeln!(f, "chunks={touched}/{total}");
         }
-        write!(f, "TensorScanExec: table={}", self.table.name())?;
+        write!(f, "TensorScanExec: table={}", self.table().name())?;
         if !kept.is_empty() {
             write!(f, ", {kept}")?;
         }
@@ -296,7 +271,15 @@ impl DisplayAs for TensorScanExec {
             write!(f, ", chunks={touched}/{total}")?;
         }
         write!(f, ", projection=[{}]", columns.join(", "))?;
-        if let Some(limit) = self.limit {
+        if !taken.is_empty() {
+            write!(f, ", predicate={taken}")?;
+        }
+        if let Some(visit) = self.request.visit {
+            let name = &self.grid().variables[visit.variable].name;
+            let end = if visit.descending { "largest" } else { "smallest" };
+            write!(f, ", {end} {name} first")?;
+        }
+        if let Some(limit) = self.request.limit {
             write!(f, ", limit={limit}")?;
         }
         match &self.note {
@@ -321,9 +304,9 @@ impl ExecutionPlan for TensorScanExec {
 
     fn apply_expressions(
         &self,
-        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
+        apply_expression_roots(self.request.taken.predicates(), f)
     }
 
     fn replace_children(
@@ -347,9 +330,9 @@ impl ExecutionPlan for TensorScanExec {
         }
         let memory =
             MemoryConsumer::new(format!("TensorScanExec[{partition}]")).register(context.memory_pool());
-        memory.try_grow(self.memory())?;
+        memory.try_grow(self.request.memory(&self.layout))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        Ok(stream::stream(Arc::clone(&self.schema), self.rows_of(partition), memory, baseline))
+        Ok(stream::stream(Arc::clone(&self.schema), self.batches(partition), memory, baseline))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -365,6 +348,80 @@ impl ExecutionPlan for TensorScanExec {
     }
 
     fn fetch(&self) -> Option<usize> {
-        self.limit
+        self.request.limit
+    }
+
+    /// The limit holds for each partition.
+    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+        let request = Request { limit, ..self.request.clone() };
+        Some(Arc::new(self.with_request(request).ok()?))
+    }
+
+    /// Predicates are taken unless there is a limit, which would come after them.
+    fn handle_child_pushdown_result(
+        &self,
+        _phase: FilterPushdownPhase,
+        result: ChildPushdownResult,
+        _config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn ExecutionPlan>>> {
+        let takes = self.request.takes_predicates && self.request.limit.is_none();
+        let mut taken = self.request.taken.clone();
+        let mut answers = Vec::with_capacity(result.parent_filters.len());
+        for ChildFilterPushdownResult { filter, .. } in result.parent_filters {
+            let takes = takes && Taken::accepts(&filter);
+            if takes {
+                taken = taken.with(filter, &self.request.projection)?;
+            }
+            answers.push(if takes { PushedDown::Yes } else { PushedDown::No });
+        }
+        let answer = FilterPushdownPropagation::with_parent_pushdown_result(answers);
+        if taken.predicates().len() == self.request.taken.predicates().len() {
+            return Ok(answer);
+        }
+        let scan = self.with_request(Request { taken, ..self.request.clone() })?;
+        Ok(answer.with_updated_node(Arc::new(scan)))
+    }
+
+    /// Below a sort by a variable of which statistics are known, units that may have its first rows are read first:
+    /// a sort of which only the first rows are wanted then soon rules out the others.
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+    ) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let column = order.first().and_then(|first| first.expr.downcast_ref::<Column>());
+        let (Some(column), Some(first)) = (column, order.first()) else {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        };
+        let ColumnSource::Variable(variable) = self.column(column.index()) else {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        };
+        if self.request.limit.is_some() || self.grid().variables[variable].stats.known() == 0 {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        }
+        let SortOptions { descending, nulls_first } = first.options;
+        let visit = Some(Visit { variable, descending, nulls_first });
+        let scan = self.with_request(Request { visit, ..self.request.clone() })?;
+        Ok(SortOrderPushdownResult::Inexact { inner: Arc::new(scan) })
+    }
+
+    /// A projection to some of the columns, by their names, is one of the scan's own.
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let column = |column: &ProjectionExpr| {
+            let source = column.expr.downcast_ref::<Column>()?;
+            (source.name() == column.alias).then(|| self.request.projection[source.index()])
+        };
+        let Some(columns) = projection.expr().iter().map(column).collect() else { return Ok(None) };
+        let request = Request { projection: columns, ..self.request.clone() };
+        Ok(Some(Arc::new(self.with_request(request)?)))
+    }
+
+    /// Forgets the predicates that other operators settled in an earlier run.
+    fn reset_state(self: Arc<Self>) -> Result<Arc<dyn ExecutionPlan>> {
+        let request = Request { taken: self.request.taken.fixed(), ..self.request.clone() };
+        let metrics = ExecutionPlanMetricsSet::new();
+        Ok(Arc::new(Self { request, metrics, shares: Arc::default(), ..Self::clone(&self) }))
     }
 }

@@ -5,7 +5,9 @@ use super::config::MillibarConfig;
 use super::ddl::{TensogramFactory, TensogramUrls};
 use super::functions;
 use super::labels::LabelLiterals;
+use super::nearest::NearestLabels;
 use super::provider::{self, Opened};
+use super::sides::JoinSides;
 use datafusion::catalog::{DynamicFileCatalog, MemoryCatalogProviderList};
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::execution::SessionStateBuilder;
@@ -39,6 +41,7 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
         .with_catalog_list(Arc::new(catalogs))
         .with_default_features()
         .with_analyzer_rule(Arc::new(LabelLiterals::default()))
+        .with_analyzer_rule(Arc::new(NearestLabels::default()))
         .with_physical_optimizer_rules(physical_rules())
         .with_table_factory(FORMAT.into(), Arc::new(TensogramFactory::default()))
         .build();
@@ -47,11 +50,11 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
     Ok(ctx)
 }
 
-/// DataFusion's rules, after the one that reduces on the grid: it looks for an aggregate right above a scan,
-/// before the others put repartitioning between the two.
+/// DataFusion's rules, after the one that reduces on the grid (it looks for an aggregate right above a scan, before
+/// the others put repartitioning between the two) and the one that puts cubes on the right side of joins.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
-        vec![Arc::new(GridAggregateRule::default())];
+        vec![Arc::new(GridAggregateRule::default()), Arc::new(JoinSides::default())];
     rules.extend(PhysicalOptimizer::new().rules);
     rules
 }

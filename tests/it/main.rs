@@ -38,3 +38,5 @@ mod scans;
 mod slt;
 mod support;
 mod szip;
+#[cfg(feature = "engine")]
+mod taken;

@@ -20,7 +20,8 @@ use super::sink::{Route, SinkPlan, plan_sinks};
 use super::work::CellsOf;
 use crate::codec::{Block, Values};
 use crate::dataset::Variable;
-use crate::dataset::read::{Cells, Reader};
+use crate::dataset::read::Reader;
+use crate::dataset::slab::Cells;
 use crate::engine::external;
 use crate::engine::layout::Layout;
 use crate::reduce::expr::{Data, Fault, Input, Machine, Node, Program, Segment, TILE, Table};
@@ -223,7 +224,7 @@ impl CellsSource {
         map: &GroupMap,
         partial: &mut Partial,
     ) -> Result<u64> {
-        let slabs = plan.variables(reduction).map(|variable| reader.read_slab(variable, selection));
+        let slabs = plan.variables(reduction).map(|variable| reader.read_slab(variable, selection, None));
         let slabs: Vec<Cells> = slabs.collect::<crate::Result<_>>().map_err(external)?;
         let dense = slabs
             .iter()

@@ -53,6 +53,9 @@ impl<'a> Chain<'a> {
         if scan.fetch().is_some() {
             return Err(Refusal::new("the scan has a limit"));
         }
+        if scan.filters_rows() {
+            return Err(Refusal::new("the scan has taken predicates"));
+        }
         let schema = scan.schema();
         let column = |(i, name): (usize, &String)| Arc::new(Column::new(name, i)) as Arc<dyn PhysicalExpr>;
         let columns = schema.fields().iter().map(|field| field.name()).enumerate().map(column).collect();
