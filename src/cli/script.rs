@@ -3,6 +3,7 @@
 use super::command::{Command, HELP, TABLES};
 use super::error::CliError;
 use super::output::Printer;
+use crate::engine::analyze::plan_statement;
 use datafusion::common::plan_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
@@ -169,7 +170,7 @@ fn next(parser: &mut DFParser<'_>) -> Result<Option<Statement>> {
 
 async fn execute(session: &SessionContext, statement: Statement, printer: &Printer) -> Result<(), CliError> {
     let started = Instant::now();
-    let plan = session.state().statement_to_plan(statement).await?;
+    let plan = plan_statement(&session.state(), statement).await?;
     let whole =
         matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_));
     let frame = session.execute_logical_plan(plan).await?;

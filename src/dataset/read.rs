@@ -22,11 +22,25 @@ pub struct ReadOptions {
     pub nan_as_missing: bool,
     /// When stored hashes are checked.
     pub verify: Verify,
+    /// When reductions of whole chunks note their statistics.
+    pub collect: Collect,
+}
+
+/// When a reduction of a whole chunk notes the chunk's statistics in [`Variable::stats`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Collect {
+    /// Never.
+    Off,
+    /// Where the reduction computes all of them anyway.
+    #[default]
+    Auto,
+    /// Always.
+    On,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { range_threshold: 0.5, nan_as_missing: true, verify: Verify::Off }
+        Self { range_threshold: 0.5, nan_as_missing: true, verify: Verify::Off, collect: Collect::Auto }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Session options: `SET millibar.x = ...`.
 
 use crate::codec::Verify;
-use crate::dataset::read::ReadOptions;
+use crate::dataset::read::{Collect, ReadOptions};
 use datafusion::common::{DataFusionError, Result, config_err};
 use datafusion::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use std::any::Any;
@@ -73,6 +73,8 @@ pub struct MillibarConfig {
     /// Check the stored hash of every object that is decoded whole; an object without one is an error. A table's
     /// own option goes first.
     pub verify_hash: bool,
+    /// When reductions of whole chunks note their statistics.
+    pub collect_statistics: Collect,
 }
 
 impl Default for MillibarConfig {
@@ -84,6 +86,7 @@ impl Default for MillibarConfig {
             range_threshold: Share::default(),
             nan_as_null: true,
             verify_hash: false,
+            collect_statistics: Collect::default(),
         }
     }
 }
@@ -113,6 +116,7 @@ impl ExtensionOptions for MillibarConfig {
             "range_threshold" => self.range_threshold = value.parse()?,
             "nan_as_null" => self.nan_as_null = flag(value)?,
             "verify_hash" => self.verify_hash = flag(value)?,
+            "collect_statistics" => self.collect_statistics = collect(value)?,
             _ => {
                 let names: Vec<_> = self.entries().into_iter().map(|entry| entry.key).collect();
                 return config_err!("there is no option millibar.{key}; there are {}", names.join(", "));
@@ -155,6 +159,15 @@ impl ExtensionOptions for MillibarConfig {
                 &self.verify_hash,
                 "Check the stored hash of every object that is decoded whole; an object without one is an error",
             ),
+            entry(
+                "collect_statistics",
+                &match self.collect_statistics {
+                    Collect::Off => "off",
+                    Collect::Auto => "auto",
+                    Collect::On => "on",
+                },
+                "When reductions of whole chunks note the chunks' statistics: off, auto (where all are computed anyway), on",
+            ),
         ]
     }
 }
@@ -164,6 +177,15 @@ fn flag(value: &str) -> Result<bool> {
     match value.to_ascii_lowercase().parse() {
         Ok(flag) => Ok(flag),
         Err(_) => config_err!("`{value}` is neither true nor false"),
+    }
+}
+
+fn collect(value: &str) -> Result<Collect> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "off" | "false" => Ok(Collect::Off),
+        "auto" => Ok(Collect::Auto),
+        "on" | "true" => Ok(Collect::On),
+        _ => config_err!("`{value}` is none of off, auto and on"),
     }
 }
 
@@ -191,6 +213,7 @@ impl MillibarConfig {
             range_threshold: table.range_threshold.unwrap_or(self.range_threshold).get(),
             nan_as_missing: table.nan_as_null.unwrap_or(self.nan_as_null),
             verify: if verify { Verify::FullDecodes } else { Verify::Off },
+            collect: self.collect_statistics,
         }
     }
 }

@@ -13,6 +13,10 @@ pub struct ScanMetrics {
     pub chunks_total: Count,
     /// Chunks that the selection rules out; nothing of them is read.
     pub chunks_pruned: Count,
+    /// Chunks of which nothing is read because their statistics say that they don't matter.
+    pub chunks_pruned_by_statistics: Count,
+    /// Chunks, or parts of chunks, that their statistics answered for.
+    pub chunks_from_statistics: Count,
     /// Chunks of which at least one element was decoded.
     pub chunks_decoded: Count,
     /// Objects whose bytes were asked for.
@@ -49,6 +53,8 @@ impl ScanMetrics {
         Self {
             chunks_total: count("chunks_total", MetricCategory::Rows),
             chunks_pruned: count("chunks_pruned", MetricCategory::Rows),
+            chunks_pruned_by_statistics: count("chunks_pruned_by_statistics", MetricCategory::Rows),
+            chunks_from_statistics: count("chunks_from_statistics", MetricCategory::Rows),
             chunks_decoded: count("chunks_decoded", MetricCategory::Rows),
             objects_opened: count("objects_opened", MetricCategory::Rows),
             bytes_read: count("bytes_read", MetricCategory::Bytes),

@@ -13,6 +13,7 @@
 //! sides     which side of a join a cube is on
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
 //! stream    batches made on blocking threads, a step ahead of their consumer
+//! analyze   ANALYZE TABLE: statistics of chunks, computed at once
 //! functions std, and sum of integers without overflow
 //! metrics   what EXPLAIN ANALYZE shows
 //! ```
@@ -20,6 +21,7 @@
 //! expressions, and is then exact. Everything else is evaluated on cells.
 
 pub mod aggregate;
+pub mod analyze;
 pub mod config;
 pub mod ddl;
 pub mod metrics;

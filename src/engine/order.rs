@@ -2,7 +2,9 @@
 
 use super::provider::TensorTable;
 use super::scan::ColumnSource;
-use crate::dataset::Dim;
+use crate::dataset::stats::Number;
+use crate::dataset::{Dim, Variable};
+use crate::reduce::joined;
 use crate::tensor::{DimSelection, Selection};
 use datafusion::arrow::array::{ArrayRef, make_comparator};
 use datafusion::arrow::compute::SortOptions;
@@ -86,6 +88,39 @@ pub(crate) fn monotonic(coord: &ArrayRef, kept: &DimSelection) -> Result<Option<
     }
     found.descending = direction == Ordering::Greater;
     Ok(Some(found))
+}
+
+/// Bounds and missing cells of a variable, if all its cells are kept and the statistics of all its chunks are
+/// known. Unknown where NaN is a value among them.
+pub(crate) fn variable_statistics(
+    variable: &Variable,
+    kept: &Selection,
+    nan_as_missing: bool,
+) -> ColumnStatistics {
+    let mut statistics = ColumnStatistics::new_unknown();
+    let stats = &variable.stats;
+    let whole = || kept.len() == variable.grid.cells();
+    if stats.known() == 0 || !whole() || stats.known() + (variable.chunks.holes() as u64) < stats.chunks() {
+        return statistics;
+    }
+    let chunks = (0..stats.chunks()).filter_map(|chunk| stats.get(chunk));
+    let Some(all) = joined(variable.dtype, chunks).filter(|all| all.nan == 0 || nan_as_missing) else {
+        return statistics;
+    };
+    statistics.null_count = Precision::Exact((variable.grid.cells() - all.valid) as usize);
+    if let Some((min, max)) = all.bounds {
+        let value = |number| match number {
+            Number::Float(value) => ScalarValue::from(value),
+            Number::Int(value) => ScalarValue::from(value),
+            Number::UInt(value) => ScalarValue::from(value),
+        };
+        let typed = |number| value(number).cast_to(&variable.arrow_type());
+        if let (Ok(min), Ok(max)) = (typed(min), typed(max)) {
+            statistics.min_value = Precision::Exact(min);
+            statistics.max_value = Precision::Exact(max);
+        }
+    }
+    statistics
 }
 
 /// Bounds of the kept labels, each of which occurs. Unknown where a label is NaN.

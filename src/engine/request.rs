@@ -134,6 +134,10 @@ impl Request {
             ColumnSource::Dim(_) => {
                 ColumnStatistics { null_count: Precision::Exact(0), ..ColumnStatistics::new_unknown() }
             }
+            ColumnSource::Variable(variable) if self.limit.is_none() => {
+                let variable = &self.table.grid().variables[variable];
+                order::variable_statistics(variable, &self.selection, self.options.nan_as_missing)
+            }
             ColumnSource::Variable(_) => ColumnStatistics::new_unknown(),
         };
         let types = self.projection.iter().map(|&column| self.table.arrow_schema().field(column));

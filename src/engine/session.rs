@@ -3,11 +3,11 @@
 use super::aggregate::GridAggregateRule;
 use super::config::MillibarConfig;
 use super::ddl::{TensogramFactory, TensogramUrls};
-use super::functions;
 use super::labels::LabelLiterals;
 use super::nearest::NearestLabels;
 use super::provider::{self, Opened};
 use super::sides::JoinSides;
+use super::{analyze, functions};
 use datafusion::catalog::{DynamicFileCatalog, MemoryCatalogProviderList};
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::execution::SessionStateBuilder;
@@ -47,6 +47,7 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
         .build();
     let ctx = SessionContext::new_with_state(state).enable_url_table();
     functions::register(&ctx);
+    analyze::register(&ctx);
     Ok(ctx)
 }
 

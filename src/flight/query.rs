@@ -4,6 +4,7 @@ use super::parameters;
 use super::status::status_of;
 use super::ticket::QueryTicket;
 use super::wire::wire_schema;
+use crate::engine::analyze::plan_statement;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::TableProvider;
@@ -159,7 +160,7 @@ async fn logical_plan(state: &SessionState, ticket: &QueryTicket) -> Result<Logi
     for table in state.resolve_table_references(&statement).map_err(engine)? {
         check_table(state, table)?;
     }
-    let plan = state.statement_to_plan(statement).await.map_err(engine)?;
+    let plan = plan_statement(state, statement).await.map_err(engine)?;
     let read_only =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     // Some queries write, too: SELECT ... INTO.
@@ -172,7 +173,7 @@ async fn logical_plan(state: &SessionState, ticket: &QueryTicket) -> Result<Logi
     }
 }
 
-/// Whether a statement asks and doesn't tell.
+/// Whether a statement asks and doesn't tell. `ANALYZE` tells nothing but what is in the data.
 fn is_query(statement: &Statement) -> bool {
     match statement {
         Statement::Statement(statement) => is_sql_query(statement),
@@ -185,6 +186,7 @@ fn is_sql_query(statement: &ast::Statement) -> bool {
     match statement {
         ast::Statement::Explain { statement, .. } => is_sql_query(statement),
         ast::Statement::Query(_)
+        | ast::Statement::Analyze(_)
         | ast::Statement::ExplainTable { .. }
         | ast::Statement::ShowColumns { .. }
         | ast::Statement::ShowCreate { .. }

@@ -6,7 +6,7 @@ use super::state::State;
 use super::stats::{self, Stated};
 use super::widen::{Widen, dtype_of};
 use crate::codec::{Block, Values};
-use crate::dataset::stats::ChunkStats;
+use crate::dataset::stats::{ChunkStats, Number};
 use crate::tgm::DType;
 use crate::{Error, Result};
 
@@ -326,6 +326,17 @@ impl Accumulators {
         }
         let folded = each_state!(&mut self.state, typed => typed.fold_stats(total, group, stats));
         folded.ok_or_else(|| misfit(format!("statistics of other cells than {}", self.dtype)))
+    }
+
+    /// Whether cells between `min` and `max`, and `nan` NaN, can't move the extremes of `group`, which has some.
+    pub(super) fn encloses(&mut self, group: usize, nan: u64, min: Number, max: Number) -> bool {
+        if (self.total && nan > 0) || group >= self.groups {
+            return false;
+        }
+        each_state!(&mut self.state, typed => {
+            typed.state.settle();
+            stats::encloses(&typed.state, group, min, max)
+        })
     }
 
     /// What the states say of the `cells` cells that were added, NaN ones included; `None` unless there is one

@@ -31,4 +31,4 @@ mod widen;
 pub use accumulators::{Accumulators, Moments, NanPolicy, Reading, Sums, Wants};
 pub use chunk::ChunkReducer;
 pub use groups::{Factor, GroupMap, Localised};
-pub use stats::{Answer, chunk_stats, joined};
+pub use stats::{Answer, Survey, brings_nothing, chunk_stats, joined};

@@ -10,11 +10,13 @@ use super::cell::Cell;
 use super::state::{Partial, State};
 use super::{Accumulators, GroupMap, NanPolicy, Wants, rows};
 use crate::Result;
-use crate::dataset::Variable;
 use crate::dataset::read::Reader;
 use crate::dataset::stats::{ChunkStats, Number, Sum};
+use crate::dataset::{GridTable, Variable};
 use crate::tensor::{DimSelection, Part};
 use crate::tgm::DType;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 impl Wants {
     /// Everything that statistics consist of.
@@ -46,6 +48,63 @@ pub fn joined(dtype: DType, chunks: impl Iterator<Item = ChunkStats>) -> Option<
         states.fold_stats(0, &chunk).ok()?;
     }
     states.summary(cells)
+}
+
+/// Computes the statistics of chunks that aren't known yet. Any number of threads work on one survey, each with a
+/// reader of its own, and take chunks from each other's way.
+#[derive(Debug)]
+pub struct Survey {
+    table: Arc<GridTable>,
+    variables: Vec<usize>,
+    next: AtomicU64,
+}
+
+impl Survey {
+    /// Of some variables of `table`, by their index; those that don't exist or can't be reduced are left out.
+    pub fn new(table: Arc<GridTable>, mut variables: Vec<usize>) -> Self {
+        let reducible =
+            |index: &usize| table.variables.get(*index).is_some_and(|variable| !variable.dtype.is_complex());
+        variables.retain(reducible);
+        Self { table, variables, next: AtomicU64::new(0) }
+    }
+
+    /// The variables.
+    pub fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.variables.iter().map(|&index| &self.table.variables[index])
+    }
+
+    /// Decodes chunk after chunk until none is left, or `stop` says so; the number of chunks decoded.
+    ///
+    /// # Errors
+    /// As [`chunk_stats`]; what was found before is noted.
+    pub fn work(&self, reader: &mut Reader, stop: &dyn Fn() -> bool) -> Result<u64> {
+        let mut decoded = 0;
+        while !stop() {
+            let Some((variable, chunk)) = self.chunk(self.next.fetch_add(1, Ordering::Relaxed)) else {
+                break;
+            };
+            if variable.stats.get(chunk).is_some() {
+                continue;
+            }
+            if let Some(stats) = chunk_stats(reader, variable, chunk)? {
+                variable.stats.put(chunk, &stats);
+                decoded += 1;
+            }
+        }
+        Ok(decoded)
+    }
+
+    /// Number `index` of all chunks of the variables, one after the other.
+    fn chunk(&self, mut index: u64) -> Option<(&Variable, u64)> {
+        for variable in self.variables() {
+            let chunks = variable.grid.chunks();
+            if index < chunks {
+                return Some((variable, index));
+            }
+            index -= chunks;
+        }
+        None
+    }
 }
 
 /// How the statistics of a chunk stand in for the kept cells of a part of it.
@@ -84,9 +143,7 @@ impl Answer {
         if let Some(value) = stats.constant() {
             return Some(Self::Constant(value));
         }
-        let whole =
-            part.masks.is_empty() && part.within.iter().zip(&part.shape).all(|(dim, &len)| dim.is_full(len));
-        map.group_of_all(part).filter(|_| whole).map(Self::Whole)
+        map.group_of_all(part).filter(|_| part.is_whole()).map(Self::Whole)
     }
 
     /// Adds the kept cells of `part`, of whose chunk `stats` are, to `states`, one for each group of `map`.
@@ -126,6 +183,15 @@ fn fold_each(
         }
     });
     done
+}
+
+/// Whether the kept cells of `part`, of whose chunk `stats` are, change nothing in `states`, one for each group
+/// of `map`, of which only the extremes matter (and whether there are any).
+pub fn brings_nothing(part: &Part, map: &GroupMap, stats: &ChunkStats, states: &mut Accumulators) -> bool {
+    let Some((min, max)) = stats.bounds else { return false };
+    let mut nothing = true;
+    rows::tally(part, map, |group, _| nothing = nothing && states.encloses(group, stats.nan, min, max));
+    nothing
 }
 
 /// The statistics of `cells` cells that all are `value`.
@@ -184,6 +250,15 @@ pub(super) fn partial<T: Stated, const TOTAL: bool>(stats: &ChunkStats) -> Optio
     };
     (partial.count, partial.m2) = (stats.valid, stats.m2);
     Some(partial)
+}
+
+/// Whether cells between `min` and `max` can't move the extremes of `group`, which has some; its count must be
+/// settled.
+pub(super) fn encloses<T: Stated>(state: &State<T>, group: usize, min: Number, max: Number) -> bool {
+    let (Some(min), Some(max)) = (T::of_number(min), T::of_number(max)) else { return false };
+    state.counts[group] > 0
+        && state.mins.as_ref().is_none_or(|mins| min.key() >= mins[group].key())
+        && state.maxs.as_ref().is_none_or(|maxs| max.key() <= maxs[group].key())
 }
 
 /// What the only group of `state` says of so many cells; `None` if it doesn't keep everything.

@@ -29,6 +29,11 @@ impl Part {
         self.len() == 0
     }
 
+    /// Whether all cells of the chunk are kept.
+    pub fn is_whole(&self) -> bool {
+        self.masks.is_empty() && self.within.iter().zip(&self.shape).all(|(kept, &len)| kept.is_full(len))
+    }
+
     /// Kept cells as runs of the chunk's flat elements (C order): ascending, touching runs merged.
     pub fn runs(&self) -> Runs<'_> {
         Runs::new(self)

@@ -130,6 +130,22 @@ fn settings_reach_the_session() {
 }
 
 #[test]
+fn tables_are_analyzed() {
+    let Some(dir) = crate::corpus::dir() else { return };
+    let create = format!(
+        "CREATE EXTERNAL TABLE t STORED AS TENSOGRAM LOCATION '{}/forecast/temperature_20260402.tgm' \
+         OPTIONS (variables 'temperature_{{level}}hPa')",
+        dir.display()
+    );
+    let analyze = "ANALYZE TABLE t COMPUTE STATISTICS";
+    let printed = stdout(&["sql", "-q", "--format", "csv", "-c", &create, "-c", analyze]);
+    assert!(
+        printed.starts_with("variable,chunks,cells,missing,min,max,mean,std\ntemperature,10,25920,0,"),
+        "{printed}"
+    );
+}
+
+#[test]
 fn scripts_run_in_order_up_to_the_first_failure() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("two.sql");

@@ -14,9 +14,11 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use millibar::dataset::read::{ReadOptions, Reader};
 use millibar::dataset::{Dataset, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
+use millibar::reduce::chunk_stats;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -137,6 +139,19 @@ async fn check(contexts: &Contexts, model: &Model, query: &Query) -> Result<bool
     Ok(is_on_grid(&contexts.on, &sql).await)
 }
 
+/// Makes the statistics of no, some or all chunks known.
+fn analyze(grid: &GridTable, rng: &mut Rng) {
+    let share = rng.below(3);
+    let mut reader = Reader::new(ReadOptions::default());
+    for variable in &grid.variables {
+        for chunk in (0..variable.grid.chunks()).filter(|_| share == 2 || (share == 1 && rng.one_in(2))) {
+            if let Some(stats) = chunk_stats(&mut reader, variable, chunk).unwrap() {
+                assert!(variable.stats.put(chunk, &stats));
+            }
+        }
+    }
+}
+
 /// Runs random queries on a grid; how many were reduced on the grid, and what was wrong.
 async fn run_queries(
     grid: &Arc<GridTable>,
@@ -144,6 +159,7 @@ async fn run_queries(
     rng: &mut Rng,
     queries: usize,
 ) -> (usize, Vec<String>) {
+    analyze(grid, rng);
     let partitions = rng.below(4) + 1;
     let stages = rng.below(2) + 1;
     let context = |on| session(grid, !model.nan_is_value, partitions, on, stages);

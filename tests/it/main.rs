@@ -36,6 +36,8 @@ mod rows;
 mod scans;
 #[cfg(feature = "engine")]
 mod slt;
+#[cfg(feature = "engine")]
+mod statistics;
 mod support;
 mod szip;
 #[cfg(feature = "engine")]

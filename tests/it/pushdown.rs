@@ -23,8 +23,8 @@ const LATS: i64 = 19;
 const LONS: i64 = 36;
 
 /// Plain bytes, or a stream codec.
-const PLAIN: usize = 0;
-const ZSTD: usize = 2;
+pub(crate) const PLAIN: usize = 0;
+pub(crate) const ZSTD: usize = 2;
 
 fn dim(name: &str, coord: ArrayRef) -> Dim {
     Dim { name: name.into(), coord, attributes: Map::new() }
@@ -64,7 +64,7 @@ fn session_with(coding: usize, runtime: RuntimeEnv) -> SessionContext {
     ctx
 }
 
-fn session(coding: usize) -> SessionContext {
+pub(crate) fn session(coding: usize) -> SessionContext {
     session_with(coding, RuntimeEnv::default())
 }
 
@@ -78,13 +78,13 @@ fn grid_nodes(plan: &Arc<dyn ExecutionPlan>) -> Vec<Arc<dyn ExecutionPlan>> {
     own.into_iter().chain(below).collect()
 }
 
-async fn text(ctx: &SessionContext, sql: &str) -> String {
+pub(crate) async fn text(ctx: &SessionContext, sql: &str) -> String {
     let batches = ctx.sql(sql).await.unwrap().collect().await.unwrap();
     pretty_format_batches(&batches).unwrap().to_string()
 }
 
 /// Runs `sql`, which is to be reduced on the grid; its answer and the metrics of the reduction.
-async fn reduce(ctx: &SessionContext, sql: &str) -> (Vec<RecordBatch>, impl Fn(&str) -> usize) {
+pub(crate) async fn reduce(ctx: &SessionContext, sql: &str) -> (Vec<RecordBatch>, impl Fn(&str) -> usize) {
     let plan = plan(ctx, sql).await;
     let [node] = &grid_nodes(&plan)[..] else { panic!("not reduced on the grid: {sql}") };
     let batches = collect(Arc::clone(&plan), ctx.task_ctx()).await.unwrap();

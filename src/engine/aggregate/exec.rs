@@ -144,6 +144,8 @@ impl GridAggregateExec {
             let (touched, total) = self.work.chunks;
             metrics.chunks_total.add(total as usize);
             metrics.chunks_pruned.add((total - touched) as usize);
+            metrics.chunks_from_statistics.add(self.work.spared.answered as usize);
+            metrics.chunks_pruned_by_statistics.add(self.work.spared.pruned as usize);
         }
         metrics
     }

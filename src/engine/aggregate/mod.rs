@@ -18,6 +18,7 @@
 //!
 //! Anything that isn't provably the same is refused, and the plan is left alone.
 
+mod answers;
 mod cells;
 mod chain;
 mod compile;

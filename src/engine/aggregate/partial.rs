@@ -8,7 +8,7 @@ use super::states;
 use super::work::Work;
 use crate::engine::external;
 use crate::reduce::expr::Kept;
-use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised, NanPolicy};
+use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::{cast, take};
@@ -55,7 +55,7 @@ impl Partial {
             map: Arc::clone(map),
             cells: vec![0; map.groups()],
             counts: vec![None; reduction.aggregates.len()],
-            states: work.passes.iter().map(|_| None).collect(),
+            states: work.passes.iter().map(|pass| pass.start.clone()).collect(),
             sinks: Default::default(),
         }
     }
@@ -93,8 +93,7 @@ impl Partial {
         if slot.is_none() {
             let pass = &self.work.passes[index];
             let dtype = self.reduction.grid.variables[pass.variable].dtype;
-            let missing = self.reduction.scan.options().nan_as_missing;
-            let nan = if missing { NanPolicy::Null } else { NanPolicy::Value };
+            let nan = self.reduction.nan_policy();
             let states = Accumulators::try_new(dtype, self.map.groups(), pass.wants, nan);
             *slot = Some(states.map_err(external)?);
         }

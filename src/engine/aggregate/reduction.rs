@@ -8,6 +8,7 @@ use super::groups::{GroupSet, GroupSpace};
 use super::sink::Route;
 use crate::dataset::GridTable;
 use crate::engine::scan::{ColumnSource, TensorScanExec};
+use crate::reduce::NanPolicy;
 use crate::tensor::Selection;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
@@ -154,6 +155,11 @@ impl Reduction {
             return "its variable is decoded for others".into();
         }
         "its argument is an expression".into()
+    }
+
+    /// What a NaN in float data is.
+    pub(super) fn nan_policy(&self) -> NanPolicy {
+        if self.scan.options().nan_as_missing { NanPolicy::Null } else { NanPolicy::Value }
     }
 
     /// Whether there is a `GROUP BY`.

@@ -1,13 +1,14 @@
 //! What is to be done for a reduction, cut into tasks and dealt out to partitions.
 
 use super::Refusal;
+use super::answers::{Spared, answered, sift};
 use super::cells::{CellsPlan, Cut};
 use super::function::{Function, Path, Side};
 use super::reduction::Reduction;
 use crate::codec::{Pipeline, Verify};
 use crate::dataset::Variable;
 use crate::engine::layout::{Layout, TARGET_CELLS};
-use crate::reduce::{GroupMap, Wants};
+use crate::reduce::{Accumulators, GroupMap, Wants};
 use crate::tensor::{ChunkGrid, Part, Parts, Place, Selection};
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -44,6 +45,10 @@ pub(super) struct DirectPass {
     pub wants: Wants,
     /// The cells of each chunk.
     pub parts: Parts,
+    /// Whether the aggregates are nothing but extremes.
+    pub extremes: bool,
+    /// States that every partition starts from, empty ones if there are none; only of extremes.
+    pub start: Option<Accumulators>,
 }
 
 /// A piece of work of one partition. Chunks and units are named by ranges: there may be a million of them.
@@ -87,6 +92,8 @@ pub(super) struct Work {
     pub counting: Option<usize>,
     /// Of the variables that are read: chunks that hold a kept cell, and all of them.
     pub chunks: (u64, u64),
+    /// What planning has spared by statistics.
+    pub spared: Spared,
     /// Bytes of decoded cells that a partition holds at a time.
     pub buffers: usize,
 }
@@ -103,15 +110,28 @@ impl Work {
     /// # Errors
     /// Refuses more groups than fit in memory, where they can't be dealt with a few at a time.
     pub(super) fn plan(reduction: &Reduction) -> Result<Self, Refusal> {
-        let passes = passes(reduction);
+        let mut passes = passes(reduction);
+        let bytes = dense_bytes(reduction, &passes);
         let (mut chunks, mut buffers) = ((0, 0), 0);
+        let mut spared = Spared::default();
         let mut tasks = Vec::new();
-        for (index, pass) in passes.iter().enumerate() {
+        for (index, pass) in passes.iter_mut().enumerate() {
             let variable = &reduction.grid.variables[pass.variable];
             chunks = (chunks.0 + pass.parts.len(), chunks.1 + variable.grid.chunks());
             buffers = buffers.max(chunk_buffer(reduction, variable, &pass.parts));
-            let pieces = pieces(reduction, &[variable], &pass.parts).into_iter();
-            tasks.extend(pieces.map(|(piece, cost)| {
+            let sifted = if bytes <= DENSE_BYTES { sift(reduction, pass) } else { Ok(None) };
+            let sifted = sifted.map_err(|e| Refusal::new(e.to_string()))?;
+            let pieces = match sifted {
+                Some((left, some)) => {
+                    spared.answered += some.answered;
+                    spared.pruned += some.pruned;
+                    left.into_iter().map(|part| piece(&[variable], part)).collect()
+                }
+                None => {
+                    pieces(reduction, &[variable], &pass.parts, &|place| answered(reduction, pass, place))
+                }
+            };
+            tasks.extend(pieces.into_iter().map(|(piece, cost)| {
                 let task = match piece {
                     Piece::Places(places) => Task::Direct { pass: index, places },
                     Piece::Part(part) => Task::Piece { pass: index, part },
@@ -132,7 +152,6 @@ impl Work {
             tasks.extend(cells_tasks(reduction, &plan));
             cells[side as usize] = Some(plan);
         }
-        let bytes = dense_bytes(reduction, &passes);
         let dense = bytes <= DENSE_BYTES
             || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts))
             || !reduction.sets.is_empty()
@@ -152,7 +171,7 @@ impl Work {
         }
         let partitions = deal(tasks, reduction.partitions());
         let buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
-        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, buffers })
+        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, spared, buffers })
     }
 }
 
@@ -228,12 +247,21 @@ fn passes(reduction: &Reduction) -> Vec<DirectPass> {
                 let (variable, selection) = (*variable, selection.clone());
                 let parts = reduction.grid.variables[variable].grid.parts(&selection);
                 let (aggregates, wants) = (Vec::new(), Wants::default());
-                passes.push(DirectPass { variable, selection, aggregates, wants, parts });
+                passes.push(DirectPass {
+                    variable,
+                    selection,
+                    aggregates,
+                    wants,
+                    parts,
+                    extremes: true,
+                    start: None,
+                });
                 let last = passes.len() - 1;
                 &mut passes[last]
             }
         };
         pass.aggregates.push(index);
+        pass.extremes &= matches!(aggregate.function, Function::Min | Function::Max);
         add_wants(&mut pass.wants, aggregate.function);
     }
     passes
@@ -274,8 +302,13 @@ enum Piece {
 }
 
 /// Cuts `parts`, of chunks that `variables` share, into pieces, with the bytes that each decodes; parts that can be
-/// decoded in pieces are split if they are few.
-fn pieces(reduction: &Reduction, variables: &[&Variable], parts: &Parts) -> Vec<(Piece, u64)> {
+/// decoded in pieces are split if they are few. Places that are `spared` aren't decoded.
+fn pieces(
+    reduction: &Reduction,
+    variables: &[&Variable],
+    parts: &Parts,
+    spared: &dyn Fn(u64) -> bool,
+) -> Vec<(Piece, u64)> {
     let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
     let all: u64 = variables.iter().map(|variable| width(variable)).sum();
     let enough = TASKS_PER_PARTITION * reduction.partitions() as u64;
@@ -290,7 +323,8 @@ fn pieces(reduction: &Reduction, variables: &[&Variable], parts: &Parts) -> Vec<
         costs.fold(0, u64::saturating_add)
     };
     let whole = |places: Range<u64>| {
-        let cost = parts.numbers(places.clone()).map(cost).fold(0, u64::saturating_add);
+        let decoded = places.clone().zip(parts.numbers(places.clone())).filter(|&(place, _)| !spared(place));
+        let cost = decoded.map(|(_, place)| cost(place)).fold(0, u64::saturating_add);
         (Piece::Places(places), cost)
     };
     let few = parts.len();
@@ -306,11 +340,9 @@ fn pieces(reduction: &Reduction, variables: &[&Variable], parts: &Parts) -> Vec<
             let pipeline = chunk.as_ref().map(|chunk| chunk.pipeline());
             matches!(pipeline, Some(Ok(pipeline)) if splits(reduction, pipeline, kept.div_ceil(count)))
         };
-        if count > 1 && variables.iter().all(split) {
-            pieces.extend(part.split(count as usize).into_iter().map(|part| {
-                let cost = part.len() * all;
-                (Piece::Part(part), cost)
-            }));
+        if count > 1 && !spared(place) && variables.iter().all(split) {
+            let split = part.split(count as usize).into_iter();
+            pieces.extend(split.map(|part| piece(variables, part)));
         } else {
             pieces.push(whole(place..place + 1));
         }
@@ -324,7 +356,7 @@ fn cells_tasks(reduction: &Reduction, plan: &CellsPlan) -> Vec<Costed> {
     let task = |cells: CellsOf, cost: u64| Costed { task: Task::Cells { side, cells }, cost };
     match &plan.cut {
         Cut::Chunks(parts) => {
-            let pieces = pieces(reduction, &variables, parts).into_iter();
+            let pieces = pieces(reduction, &variables, parts, &|_| false).into_iter();
             let cells = pieces.map(|(piece, cost)| match piece {
                 Piece::Places(places) => task(CellsOf::Parts(places), cost),
                 Piece::Part(part) => task(CellsOf::Piece(part), cost),
@@ -356,6 +388,12 @@ fn held_cells(reduction: &Reduction, plan: &CellsPlan) -> u64 {
 /// Bytes of the cells of `variables` at one place.
 fn cell_bytes(variables: &[&Variable]) -> u64 {
     variables.iter().map(|variable| variable.dtype.width().unwrap_or(1) as u64).sum()
+}
+
+/// A piece of one part on its own, with the bytes that it decodes.
+fn piece(variables: &[&Variable], part: Part) -> (Piece, u64) {
+    let cost = part.len() * cell_bytes(variables);
+    (Piece::Part(part), cost)
 }
 
 /// Whether an object may be decoded in pieces of so many elements: each on its own must be cheap, and none

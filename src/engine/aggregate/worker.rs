@@ -126,18 +126,28 @@ impl Worker<'_> {
         let start = Instant::now();
         let variable = &self.reduction.grid.variables[self.work.passes[pass].variable];
         let states = partial.states(pass)?;
+        if self.answered(pass, part, states, map)? {
+            return Ok(());
+        }
+        let mut gathering = self.gather(pass, part, map).map_err(external)?;
         let mut reducer = ChunkReducer::new(part, map);
         let cancelled = self.cancelled;
         let visited = self.reader.visit_part(variable, part, &mut |first, block| {
             if cancelled() {
                 return Err(Error::unsupported(&Place::file("cancelled query"), "reading on"));
             }
-            reducer.feed(first, block, None, states)
+            match &mut gathering {
+                None => reducer.feed(first, block, None, states),
+                Some(gathering) => gathering.add(first, block, &mut reducer, states),
+            }
         });
-        match visited {
+        let read = match visited {
             Err(_) if cancelled() => return Ok(()),
             other => other.map_err(external)?,
         };
+        if let Some(gathering) = gathering.filter(|_| read) {
+            gathering.note(variable, part, states).map_err(external)?;
+        }
         self.metrics.cells_reduced.add(part.len() as usize);
         self.metrics.take(self.reader.stats_mut(), start.elapsed());
         Ok(())
