@@ -79,6 +79,24 @@ async fn extremes_stop_where_statistics_rule_out_the_rest() {
 }
 
 #[tokio::test]
+async fn predicates_rule_chunks_out() {
+    let ctx = session(ZSTD);
+    // A third of the chunks goes beyond 324 or below 201.
+    let high = "SELECT count(*), avg(wind), min(temperature) FROM era WHERE temperature > 324.4";
+    let both = "SELECT level, count(*) FROM era WHERE temperature < 200.1 AND wind IS NOT NULL GROUP BY level ORDER BY 1";
+    let none = "SELECT count(*), max(temperature) FROM era WHERE temperature >= 325 OR wind > 20";
+    let before = [text(&ctx, high).await, text(&ctx, both).await, text(&ctx, none).await];
+    run(&ctx, "ANALYZE TABLE era").await.unwrap();
+    for (sql, before) in [high, both, none].iter().zip(before) {
+        let (_, metric) = reduce(&ctx, sql).await;
+        assert!(metric("chunks_pruned_by_statistics") >= 12, "{sql}");
+        assert_eq!(text(&ctx, sql).await, before, "{sql}");
+    }
+    let (_, metric) = reduce(&ctx, none).await;
+    assert_eq!(metric("objects_opened"), 0);
+}
+
+#[tokio::test]
 async fn queries_leave_statistics_behind() {
     let four = "SELECT mean(temperature), std(temperature), min(temperature), max(temperature) FROM era";
     let mean = "SELECT mean(temperature) FROM era";

@@ -22,6 +22,7 @@ use crate::codec::{Block, Values};
 use crate::dataset::Variable;
 use crate::dataset::read::Reader;
 use crate::dataset::slab::Cells;
+use crate::engine::bounds::Bounds;
 use crate::engine::external;
 use crate::engine::layout::Layout;
 use crate::reduce::expr::{Data, Fault, Input, Machine, Node, Program, Segment, TILE, Table};
@@ -29,6 +30,9 @@ use crate::reduce::{ChunkReducer, GroupMap};
 use crate::tensor::{ChunkGrid, DimSelection, Part, Parts, Selection};
 use crate::{Error, Place, each_dtype};
 use datafusion::common::{DataFusionError, Result, internal_err};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -51,6 +55,8 @@ pub(super) struct CellsPlan {
     pub times: u64,
     /// How cells are read.
     pub cut: Cut,
+    /// What predicates say of bounds, where statistics know some.
+    pruning: Vec<Arc<PruningPredicate>>,
 }
 
 /// How the cells that go through a program are cut.
@@ -109,7 +115,35 @@ impl CellsPlan {
         let (program, inputs) = (Arc::new(compiler.builder.build(nan_as_missing)), compiler.inputs);
         let decides = !reduction.predicates(side).is_empty();
         let times = reduction.multiplicity(side);
-        Ok(Self { side, program, inputs, gate, sinks, decides, times, cut })
+        let pruning = pruning(reduction, side);
+        Ok(Self { side, program, inputs, gate, sinks, decides, times, cut, pruning })
+    }
+
+    /// Whether it is known that the predicates keep nothing of `piece`.
+    ///
+    /// # Errors
+    /// Those of evaluating them on bounds.
+    pub(super) fn excludes(&self, reduction: &Reduction, piece: &Piece) -> Result<bool> {
+        if self.pruning.is_empty() {
+            return Ok(false);
+        }
+        let whole;
+        let selection = match piece {
+            Piece::Unit(selection) => selection,
+            Piece::Part(part) => {
+                let extents = part.origin.iter().zip(&part.shape).map(|(&origin, len)| origin..origin + len);
+                whole = Selection::product(extents.map(DimSelection::Range).collect());
+                &whole
+            }
+        };
+        let nan_as_missing = reduction.scan.options().nan_as_missing;
+        let bounds = Bounds { grid: &reduction.grid, selection, nan_as_missing };
+        for predicate in &self.pruning {
+            if bounds.exclude(predicate)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The variables that are the program's inputs.
@@ -130,6 +164,20 @@ impl CellsPlan {
             _ => Box::new(std::iter::empty()),
         }
     }
+}
+
+/// The predicates on cells of `side` as conditions on bounds; none where nothing is known of a variable.
+fn pruning(reduction: &Reduction, side: Side) -> Vec<Arc<PruningPredicate>> {
+    let known = |predicate: &&Arc<dyn PhysicalExpr>| {
+        let columns = collect_columns(predicate).into_iter();
+        let mut variables = columns.filter_map(|column| reduction.variable(column.index()));
+        variables.any(|variable| reduction.grid.variables[variable].stats.known() > 0)
+    };
+    let on_bounds = |predicate: &Arc<dyn PhysicalExpr>| {
+        let schema = Arc::clone(reduction.coords.schema());
+        PruningPredicateBuilder::new().with_file_schema(schema).build(Arc::clone(predicate))
+    };
+    reduction.predicates(side).iter().filter(known).filter_map(on_bounds).collect()
 }
 
 /// The chunks by which cells of `side` can be taken, if they can.

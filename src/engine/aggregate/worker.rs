@@ -164,6 +164,10 @@ impl Worker<'_> {
     ) -> Result<()> {
         let start = Instant::now();
         let reduction = Arc::clone(&self.reduction);
+        if plan.excludes(&reduction, piece)? {
+            self.metrics.chunks_pruned_by_statistics.add(1);
+            return Ok(());
+        }
         let cells = match piece {
             Piece::Part(part) => {
                 source.part(plan, &reduction, part, (&mut self.reader, self.cancelled), map, partial)?;
