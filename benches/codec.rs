@@ -5,8 +5,10 @@
 
 use divan::counter::BytesCount;
 use millibar::Place;
-use millibar::codec::{Block, DecodeStats, ElementRange, Pipeline, Scratch};
+use millibar::codec::{Block, DecodeStats, ElementRange, Piece, Pipeline, Scratch};
+use millibar::reduce::{Accumulators, ChunkReducer, GroupMap, NanPolicy, Wants};
 use millibar::source::{Bytes, LocalFile};
+use millibar::tensor::{ChunkGrid, Selection};
 use millibar::tgm::{ByteOrder, DType, Descriptor, File, Limits, Map, Object};
 use std::sync::Arc;
 
@@ -82,6 +84,41 @@ fn visit(bencher: divan::Bencher, name: &str, range: impl Fn(u64) -> ElementRang
 #[divan::bench(args = PIPELINES)]
 fn whole(bencher: divan::Bencher, name: &str) {
     visit(bencher, name, |len| ElementRange { start: 0, count: len });
+}
+
+/// A whole object decoded for nobody: what the next one can't be faster than.
+#[divan::bench(args = PIPELINES)]
+fn whole_unused(bencher: divan::Bencher, name: &str) {
+    let Some(field) = field(name) else { return };
+    let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
+    let range = [ElementRange { start: 0, count: field.pipeline.len() }];
+    bencher.bench_local(|| {
+        let mut blocks = 0;
+        let mut sink = |_, _: Block<'_>| {
+            blocks += 1;
+            Ok(())
+        };
+        field.pipeline.visit(&field.region, &range, 0.5, &mut scratch, &mut stats, &mut sink).map(|()| blocks)
+    });
+}
+
+/// Mean, standard deviation, minimum and maximum of a whole object, in whichever form its cells come.
+#[divan::bench(args = PIPELINES)]
+fn whole_reduced(bencher: divan::Bencher, name: &str) {
+    let Some(field) = field(name) else { return };
+    let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
+    let shape = [field.pipeline.len()];
+    let range = [ElementRange { start: 0, count: shape[0] }];
+    let (map, grid) = (GroupMap::single(&shape), ChunkGrid::whole(shape.to_vec()).expect("a sound grid"));
+    let part = grid.parts(&Selection::all(&shape)).get(0).expect("one part");
+    let states = Accumulators::try_new(field.pipeline.dtype(), 1, Wants::ALL, NanPolicy::Null);
+    let mut states = states.expect("floats");
+    bencher.bench_local(|| {
+        states.clear();
+        let mut reducer = ChunkReducer::new(&part, &map);
+        let mut sink = |first, cells: Piece<'_>| reducer.feed(first, cells, None, &mut states);
+        field.pipeline.visit_pieces(&field.region, &range, 0.5, &mut scratch, &mut stats, &mut sink)
+    });
 }
 
 /// One element in the middle.

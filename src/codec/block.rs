@@ -1,5 +1,6 @@
 //! Typed runs of decoded values.
 
+use super::packing::SimplePacking;
 use crate::tgm::DType;
 use half::{bf16, f16};
 
@@ -21,6 +22,56 @@ pub enum Block<'a> {
     UInt64(&'a [u64]),
     /// A bitmask, one byte an element: 0 or 1.
     Bitmask(&'a [u8]),
+}
+
+/// Consecutive elements of one object in the form in which they are cheapest to reduce.
+#[derive(Debug, Clone, Copy)]
+pub enum Piece<'a> {
+    /// Decoded values.
+    Values(Block<'a>),
+    /// One value so many times over: nothing was decoded.
+    Constant(Block<'a>, usize),
+    /// Packed integers, not scaled yet: float64 values are [`SimplePacking::value`] of them.
+    Packed(&'a [u32], SimplePacking),
+}
+
+impl<'a> From<Block<'a>> for Piece<'a> {
+    fn from(block: Block<'a>) -> Self {
+        Self::Values(block)
+    }
+}
+
+impl Piece<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Values(block) => block.len(),
+            Self::Constant(_, len) => *len,
+            Self::Packed(samples, _) => samples.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Dtype of the values.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Values(block) | Self::Constant(block, _) => block.dtype(),
+            Self::Packed(..) => DType::Float64,
+        }
+    }
+
+    /// Elements `start..end` of it.
+    pub fn slice(&self, start: usize, end: usize) -> Self {
+        match *self {
+            Self::Values(block) => Self::Values(block.slice(start, end)),
+            Self::Constant(value, _) => Self::Constant(value, end - start),
+            Self::Packed(samples, packing) => Self::Packed(&samples[start..end], packing),
+        }
+    }
 }
 
 /// Owned values of one dtype.
@@ -80,6 +131,25 @@ impl<'a> Block<'a> {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Dtype of the elements.
+    pub fn dtype(&self) -> DType {
+        match self {
+            Self::Float16(_) => DType::Float16,
+            Self::BFloat16(_) => DType::BFloat16,
+            Self::Float32(_) => DType::Float32,
+            Self::Float64(_) => DType::Float64,
+            Self::Int8(_) => DType::Int8,
+            Self::Int16(_) => DType::Int16,
+            Self::Int32(_) => DType::Int32,
+            Self::Int64(_) => DType::Int64,
+            Self::UInt8(_) => DType::UInt8,
+            Self::UInt16(_) => DType::UInt16,
+            Self::UInt32(_) => DType::UInt32,
+            Self::UInt64(_) => DType::UInt64,
+            Self::Bitmask(_) => DType::Bitmask,
+        }
     }
 
     /// Elements `start..end` of this block.

@@ -1,15 +1,17 @@
 //! From encoded elements to typed blocks for the sink.
 
 use super::masks::Masks;
+use super::packing::SimplePacking;
 use super::plan::{Encoding, Plan, value_width};
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
 use super::swap::swap_in_place;
 use super::windows::{Fault, Window, Windows};
-use super::{Block, ElementRange};
+use super::{Block, ElementRange, Piece};
 use crate::Result;
 use crate::tgm::DType;
 use half::{bf16, f16};
+use std::ops::Range;
 
 /// Decoded bytes of one block at most: half of a usual L1 + L2 share, so that a sink that reads a block more than
 /// once finds it in cache, and large enough that a call of the sink costs nothing.
@@ -17,8 +19,8 @@ const BLOCK_BYTES: u64 = 64 << 10;
 /// Conversions of less are not timed.
 const TIMED_BYTES: u64 = 4 << 10;
 
-/// Receives the blocks of a visit.
-pub(super) type Sink<'s> = dyn FnMut(u64, Block<'_>) -> Result<()> + 's;
+/// Receives what a visit delivers.
+pub(super) type Sink<'s> = dyn FnMut(u64, Piece<'_>) -> Result<()> + 's;
 
 /// One visit: everything that turning windows into blocks needs.
 pub(super) struct Delivery<'a, 's> {
@@ -26,6 +28,8 @@ pub(super) struct Delivery<'a, 's> {
     pub(super) masks: Masks<'a>,
     pub(super) values: &'a mut AlignedBuf,
     pub(super) stats: &'a mut DecodeStats,
+    /// Whether constants and packed integers are handed over as such.
+    pub(super) raw: bool,
     pub(super) sink: &'a mut Sink<'s>,
 }
 
@@ -58,16 +62,69 @@ impl Delivery<'_, '_> {
     }
 
     fn block<W: Windows>(&mut self, windows: &mut W, at: u64, end: u64) -> Result<()> {
-        let Self { plan, masks, values, stats, sink } = self;
+        let (plan, span) = (self.plan, at..end);
+        let raw = self.raw && !self.masks.touch(&span);
+        if raw && let Some(value) = self.constant(windows, &span)? {
+            return value;
+        }
+        let Self { masks, values, stats, sink, .. } = self;
         let fault = |f: Fault| plan.failed(f);
         let window = windows.window(plan.bytes_of(at, end), stats).map_err(fault)?;
-        let convert = |_: &mut DecodeStats| convert(plan, masks, values, at..end, window);
-        let block = match (end - at) * value_width(plan.dtype) < TIMED_BYTES {
+        let convert = |_: &mut DecodeStats| match &plan.encoding {
+            Encoding::Packed(packing) if raw && packing.reducible() => {
+                Ok(Piece::Packed(samples(packing, values, &span, window)?, *packing))
+            }
+            _ => convert(plan, masks, values, span, window).map(Piece::Values),
+        };
+        let piece = match (end - at) * value_width(plan.dtype) < TIMED_BYTES {
             true => convert(stats),
             false => stats.timed(convert),
         };
-        sink(at, block.map_err(fault)?)
+        let piece = piece.map_err(fault)?;
+        if let Piece::Packed(samples, _) = piece {
+            stats.elements_packed += samples.len() as u64;
+        }
+        sink(at, piece)
     }
+
+    /// Hands over the elements of `span` as one value, if they are known to be: then what the sink says.
+    fn constant<W: Windows>(&mut self, windows: &mut W, span: &Range<u64>) -> Result<Option<Result<()>>> {
+        let Self { plan, values, stats, sink, .. } = self;
+        let width = value_width(plan.dtype) as usize;
+        let value = match &plan.encoding {
+            Encoding::Packed(packing) if packing.bits() == 0 => packing.reference().to_ne_bytes(),
+            Encoding::Plain { swap } => {
+                let bytes = plan.bytes_of(span.start, span.end);
+                let Some(mut value) = windows.repeated(bytes, width, stats) else { return Ok(None) };
+                swap_if(*swap, &mut value[..width], plan.dtype);
+                value
+            }
+            _ => return Ok(None),
+        };
+        let out = values.take(width).map_err(|f| plan.failed(f))?;
+        out.copy_from_slice(&value[..width]);
+        let Some(value) = typed(plan.dtype, out) else { return Ok(None) };
+        stats.elements_constant += span.end - span.start;
+        Ok(Some(sink(span.start, Piece::Constant(value, (span.end - span.start) as usize))))
+    }
+}
+
+/// The packed integers of the elements `span`.
+fn samples<'v>(
+    packing: &SimplePacking,
+    values: &'v mut AlignedBuf,
+    span: &Range<u64>,
+    window: Window<'v>,
+) -> Result<&'v [u32], Fault> {
+    let bytes = match window {
+        Window::Samples(samples) => return Ok(samples),
+        Window::Lent(bytes) => bytes,
+        Window::Owned(bytes) => bytes,
+    };
+    let out = values.take_numbers((span.end - span.start) as usize)?;
+    let first_bit = span.start * u64::from(packing.bits()) % 8;
+    packing.unpack_numbers(bytes, first_bit, out).map_err(|e| Fault::new("simple_packing", e))?;
+    Ok(out)
 }
 
 /// Makes values of the encoded elements `span`.
@@ -75,7 +132,7 @@ fn convert<'v>(
     plan: &Plan,
     masks: &Masks<'_>,
     values: &'v mut AlignedBuf,
-    span: std::ops::Range<u64>,
+    span: Range<u64>,
     window: Window<'v>,
 ) -> Result<Block<'v>, Fault> {
     let n = (span.end - span.start) as usize;

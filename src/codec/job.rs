@@ -23,6 +23,8 @@ pub(super) struct Job<'a, 's> {
     pub(super) values: &'a mut AlignedBuf,
     pub(super) staging: &'a mut AlignedBuf,
     pub(super) whole: &'a mut AlignedBuf,
+    /// Whether constants and packed integers are handed over as such.
+    pub(super) raw: bool,
     pub(super) sink: &'a mut Sink<'s>,
     pub(super) stats: &'a mut DecodeStats,
 }
@@ -142,7 +144,8 @@ impl Job<'_, '_> {
 
     fn windows<W: Windows>(&mut self, windows: &mut W) -> Result<()> {
         let masks = std::mem::take(&mut self.masks);
-        Delivery { plan: self.plan, masks, values: self.values, stats: self.stats, sink: self.sink }
+        let Self { plan, raw, .. } = *self;
+        Delivery { plan, masks, values: self.values, stats: self.stats, raw, sink: self.sink }
             .run(windows, self.ranges)
     }
 

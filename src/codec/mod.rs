@@ -25,7 +25,7 @@ pub mod szip;
 mod szip_reader;
 mod windows;
 
-pub use block::{Block, Values};
+pub use block::{Block, Piece, Values};
 pub use pipeline::{ElementRange, Pipeline, Verify};
 pub use scratch::Scratch;
 pub use stats::DecodeStats;

@@ -80,11 +80,16 @@ impl SimplePacking {
     /// # Errors
     /// [`PackingError::Size`] if `packed` is too short.
     pub fn unpack(&self, packed: &[u8], first_bit: u64, out: &mut [f64]) -> Result<()> {
-        let end = u128::from(first_bit) + out.len() as u128 * u128::from(self.bits);
+        self.unpack_as(self.scales(), packed, first_bit, out)
+    }
+
+    fn unpack_as<M: Make>(&self, make: M, packed: &[u8], first_bit: u64, out: &mut [M::Out]) -> Result<()> {
+        let bits = self.bits;
+        let end = u128::from(first_bit) + out.len() as u128 * u128::from(bits);
         let got = packed.len() as u64;
         let wanted = u64::try_from(end.div_ceil(8)).unwrap_or(u64::MAX);
-        if self.bits == 0 {
-            out.fill(self.reference);
+        if bits == 0 {
+            out.fill(make.of_none());
             return Ok(());
         }
         if wanted > got {
@@ -93,17 +98,55 @@ impl SimplePacking {
         // The first byte exists unless there is nothing to unpack.
         let packed = packed.get((first_bit / 8) as usize..).unwrap_or_default();
         let shift = (first_bit % 8) as u32;
-        let Self { bits, reference, factor } = *self;
-        let scale = Scale { reference, factor };
         match (bits, shift) {
-            (8, 0) => bytes::<1>(scale, packed, out),
-            (16, 0) => bytes::<2>(scale, packed, out),
-            (24, 0) => bytes::<3>(scale, packed, out),
-            (32, 0) => bytes::<4>(scale, packed, out),
-            (64, 0) => bytes::<8>(scale, packed, out),
-            _ => fields(scale, packed, shift, bits, out),
+            (8, 0) => bytes::<1, M>(make, packed, out),
+            (16, 0) => bytes::<2, M>(make, packed, out),
+            (24, 0) => bytes::<3, M>(make, packed, out),
+            (32, 0) => bytes::<4, M>(make, packed, out),
+            (64, 0) => bytes::<8, M>(make, packed, out),
+            _ => fields(make, packed, shift, bits, out),
         }
         Ok(())
+    }
+
+    /// What packed integer `q` stands for.
+    pub fn value(&self, q: u32) -> f64 {
+        self.scales().value(f64::from(q))
+    }
+
+    /// What stands for 0.
+    pub fn reference(&self) -> f64 {
+        self.reference
+    }
+
+    /// The distance between the values of neighbouring integers, 0 or more.
+    pub fn factor(&self) -> f64 {
+        self.factor
+    }
+
+    /// Whether integers are as good as values to reducers: they fit a `u32`, and every value is a finite number,
+    /// with room for squares.
+    pub(super) fn reducible(&self) -> bool {
+        let top = u32::MAX.checked_shr(32 - self.bits.min(32)).unwrap_or(0);
+        (1..=32).contains(&self.bits)
+            && (1e-100..=1e100).contains(&self.factor)
+            && self.reference.abs() <= 1e100
+            && self.value(top).is_finite()
+    }
+
+    fn scales(&self) -> Scale {
+        Scale { reference: self.reference, factor: self.factor }
+    }
+
+    /// As [`SimplePacking::unpack`], without scaling; of at most 32 bits.
+    ///
+    /// # Errors
+    /// As there; [`PackingError::Bits`] for more than 32 bits.
+    pub fn unpack_numbers(&self, packed: &[u8], first_bit: u64, out: &mut [u32]) -> Result<()> {
+        if self.bits > 32 {
+            return Err(PackingError::Bits(self.bits));
+        }
+        self.unpack_as(Raw, packed, first_bit, out)
     }
 
     /// Scales packed values that come as numbers already ([`super::szip::Samples::U32`]).
@@ -112,7 +155,7 @@ impl SimplePacking {
     /// If the slices differ in length.
     pub fn scale(&self, samples: &[u32], out: &mut [f64]) {
         assert_eq!(samples.len(), out.len(), "samples and values differ in number");
-        numbers(Scale { reference: self.reference, factor: self.factor }, samples, out);
+        numbers(self.scales(), samples, out);
     }
 }
 
@@ -143,6 +186,53 @@ impl Scale {
     }
 }
 
+/// What becomes of packed integers.
+trait Make: Copy {
+    type Out: Copy;
+    /// Of an integer below 2^52.
+    fn of_small(self, q: u64) -> Self::Out;
+    /// Of any integer.
+    fn of_any(self, q: u64) -> Self::Out;
+    /// Of one of no bits.
+    fn of_none(self) -> Self::Out;
+}
+
+impl Make for Scale {
+    type Out = f64;
+    #[inline(always)]
+    fn of_small(self, q: u64) -> f64 {
+        self.value(small(q))
+    }
+    #[inline(always)]
+    fn of_any(self, q: u64) -> f64 {
+        self.value(q as f64)
+    }
+    #[inline(always)]
+    fn of_none(self) -> f64 {
+        self.reference
+    }
+}
+
+/// Integers as they are, of at most 32 bits.
+#[derive(Clone, Copy)]
+struct Raw;
+
+impl Make for Raw {
+    type Out = u32;
+    #[inline(always)]
+    fn of_small(self, q: u64) -> u32 {
+        q as u32
+    }
+    #[inline(always)]
+    fn of_any(self, q: u64) -> u32 {
+        q as u32
+    }
+    #[inline(always)]
+    fn of_none(self) -> u32 {
+        0
+    }
+}
+
 /// A number below 2^52 as `f64`, by way of its bits: vectorises on every target.
 #[inline(always)]
 fn small(q: u64) -> f64 {
@@ -150,7 +240,7 @@ fn small(q: u64) -> f64 {
     f64::from_bits(q | TWO_52.to_bits()) - TWO_52
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn numbers(scale: Scale, samples: &[u32], out: &mut [f64]) {
     for (out, &q) in out.iter_mut().zip(samples) {
         *out = scale.value(small(u64::from(q)));
@@ -158,17 +248,17 @@ fn numbers(scale: Scale, samples: &[u32], out: &mut [f64]) {
 }
 
 /// Values of `N` whole bytes.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn bytes<const N: usize>(scale: Scale, packed: &[u8], out: &mut [f64]) {
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn bytes<const N: usize, M: Make>(make: M, packed: &[u8], out: &mut [M::Out]) {
     for (out, bytes) in out.iter_mut().zip(packed.as_chunks::<N>().0) {
         let q = bytes.iter().fold(0, |q, &byte| q << 8 | u64::from(byte));
-        *out = scale.value(if N < 7 { small(q) } else { q as f64 });
+        *out = if N < 7 { make.of_small(q) } else { make.of_any(q) };
     }
 }
 
 /// Values of any width. Eight of them are `bits` bytes, so each group of eight lies alike in its bytes.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
-fn fields(scale: Scale, packed: &[u8], shift: u32, bits: u32, out: &mut [f64]) {
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn fields<M: Make>(make: M, packed: &[u8], shift: u32, bits: u32, out: &mut [M::Out]) {
     let mut place = [(0, 0); 8];
     for (i, place) in place.iter_mut().enumerate() {
         let bit = shift as usize + i * bits as usize;
@@ -189,12 +279,12 @@ fn fields(scale: Scale, packed: &[u8], shift: u32, bits: u32, out: &mut [f64]) {
             }
         }
         for (out, q) in group.iter_mut().zip(q) {
-            *out = scale.value(if bits <= 52 { small(q) } else { q as f64 });
+            *out = if bits <= 52 { make.of_small(q) } else { make.of_any(q) };
         }
         packed = &packed[bits as usize..];
     }
     for (out, (byte, shift)) in rest.iter_mut().zip(place) {
-        *out = scale.value(field(packed, byte, shift, bits) as f64);
+        *out = make.of_any(field(packed, byte, shift, bits));
     }
 }
 

@@ -8,7 +8,7 @@ use super::scratch::Scratch;
 use super::stats::DecodeStats;
 use super::stream;
 use super::szip::RsiIndex;
-use super::{Block, Values};
+use super::{Block, Piece, Values};
 use crate::source::Bytes;
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
@@ -131,6 +131,41 @@ impl Pipeline {
         stats: &mut DecodeStats,
         sink: &mut dyn FnMut(u64, Block<'_>) -> Result<()>,
     ) -> Result<()> {
+        self.visit_as(region, ranges, range_threshold, scratch, stats, false, &mut |first, piece| match piece
+        {
+            Piece::Values(block) => sink(first, block),
+            _ => Err(self.plan.fault("pipeline", "values came in another form")),
+        })
+    }
+
+    /// As [`Pipeline::visit`], for a sink that takes elements in whichever form costs least: constants aren't
+    /// spelt out, and packed integers not scaled, where no mask says otherwise.
+    ///
+    /// # Errors
+    /// As [`Pipeline::visit`].
+    pub fn visit_pieces(
+        &self,
+        region: &Bytes,
+        ranges: &[ElementRange],
+        range_threshold: f64,
+        scratch: &mut Scratch,
+        stats: &mut DecodeStats,
+        sink: &mut dyn FnMut(u64, Piece<'_>) -> Result<()>,
+    ) -> Result<()> {
+        self.visit_as(region, ranges, range_threshold, scratch, stats, true, sink)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "those of a visit, and its form")]
+    fn visit_as(
+        &self,
+        region: &Bytes,
+        ranges: &[ElementRange],
+        range_threshold: f64,
+        scratch: &mut Scratch,
+        stats: &mut DecodeStats,
+        raw: bool,
+        sink: &mut Sink<'_>,
+    ) -> Result<()> {
         let summary = self.check_ranges(ranges)?;
         if region.len() as u64 != self.plan.region_len {
             let what = format!("a payload region of {} bytes, wanted {}", region.len(), self.plan.region_len);
@@ -146,7 +181,28 @@ impl Pipeline {
             stats.ranges_decoded += summary.merged;
         }
         let mode = if ranged { Mode::Ranges } else { Mode::Full };
-        self.deliver(region, ranges, mode, scratch, stats, sink)
+        let plan = &*self.plan;
+        let Scratch { whole, staging, values, masks, zstd, blosc2, block, numbers } = scratch;
+        let payload = &region[..plan.payload_len as usize];
+        let loaded =
+            stats.timed(|stats| Masks::load(&plan.masks, region, plan.len, masks, zstd, blosc2, stats));
+        let masks = loaded.map_err(|f| plan.failed(f))?;
+        let mut job = Job { plan, ranges, masks, values, staging, whole, raw, sink, stats };
+        match &plan.compression {
+            Compression::None => job.stored(payload),
+            Compression::Zstd if plan.flat_len >= STREAMED && plan.shuffle.is_none() => {
+                job.zstd_windows(payload, zstd, block)
+            }
+            Compression::Zstd => job.stream(payload, |payload, out| zstd.decode(payload, out)),
+            Compression::Lz4 => job.stream(payload, stream::lz4),
+            Compression::Blosc2 => job.blosc2(payload, mode, blosc2, block),
+            Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload, aec, numbers),
+            Compression::Szip { aec, stored_offsets } => {
+                let index =
+                    self.szip_index.get_or_init(|| job.szip_index(payload, aec, stored_offsets.as_deref()));
+                job.szip_ranges(payload, aec, index, block, numbers)
+            }
+        }
     }
 
     /// Decodes `ranges`, in any order and overlapping as they like, one after the other.
@@ -259,39 +315,6 @@ impl Pipeline {
             }
         }
         Ok(picked)
-    }
-
-    fn deliver(
-        &self,
-        region: &Bytes,
-        ranges: &[ElementRange],
-        mode: Mode,
-        scratch: &mut Scratch,
-        stats: &mut DecodeStats,
-        sink: &mut Sink<'_>,
-    ) -> Result<()> {
-        let plan = &*self.plan;
-        let Scratch { whole, staging, values, masks, zstd, blosc2, block, numbers } = scratch;
-        let payload = &region[..plan.payload_len as usize];
-        let loaded =
-            stats.timed(|stats| Masks::load(&plan.masks, region, plan.len, masks, zstd, blosc2, stats));
-        let masks = loaded.map_err(|f| plan.failed(f))?;
-        let mut job = Job { plan, ranges, masks, values, staging, whole, sink, stats };
-        match &plan.compression {
-            Compression::None => job.stored(payload),
-            Compression::Zstd if plan.flat_len >= STREAMED && plan.shuffle.is_none() => {
-                job.zstd_windows(payload, zstd, block)
-            }
-            Compression::Zstd => job.stream(payload, |payload, out| zstd.decode(payload, out)),
-            Compression::Lz4 => job.stream(payload, stream::lz4),
-            Compression::Blosc2 => job.blosc2(payload, mode, blosc2, block),
-            Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload, aec, numbers),
-            Compression::Szip { aec, stored_offsets } => {
-                let index =
-                    self.szip_index.get_or_init(|| job.szip_index(payload, aec, stored_offsets.as_deref()));
-                job.szip_ranges(payload, aec, index, block, numbers)
-            }
-        }
     }
 }
 

@@ -159,7 +159,7 @@ fn expect(what: &'static str, got: u64, expected: u64) -> Result<()> {
 }
 
 /// `N` pieces, each as long as `out` has elements.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
 fn interleave<const N: usize>(pieces: [&[u8]; N], out: &mut [u8]) {
     let out = out.as_chunks_mut::<N>().0;
     let pieces = pieces.map(|piece| &piece[..out.len()]);

@@ -14,6 +14,10 @@ pub struct DecodeStats {
     pub ranges_decoded: u64,
     /// Objects decoded whole.
     pub full_decodes: u64,
+    /// Elements handed over as one value, not decoded.
+    pub elements_constant: u64,
+    /// Elements handed over as packed integers, not scaled.
+    pub elements_packed: u64,
     /// Codec blocks (szip RSIs, blosc2 blocks) decoded.
     pub blocks_decoded: u64,
     /// Objects whose stored szip offsets are wrong, noticed at their first range decode: offsets found by walking
@@ -31,6 +35,8 @@ impl DecodeStats {
         self.bytes_decoded += other.bytes_decoded;
         self.ranges_decoded += other.ranges_decoded;
         self.full_decodes += other.full_decodes;
+        self.elements_constant += other.elements_constant;
+        self.elements_packed += other.elements_packed;
         self.blocks_decoded += other.blocks_decoded;
         self.fallbacks += other.fallbacks;
         self.decode_time += other.decode_time;

@@ -45,6 +45,13 @@ pub(super) trait Windows {
         want
     }
 
+    /// The bytes of the one value that all elements of `width` bytes (at most 8) in `span` have, where that shows
+    /// without decoding them.
+    fn repeated(&mut self, span: Range<u64>, width: usize, stats: &mut DecodeStats) -> Option<[u8; 8]> {
+        let _ = (span, width, stats);
+        None
+    }
+
     /// The bytes of `span`.
     fn window(&mut self, span: Range<u64>, stats: &mut DecodeStats) -> Result<Window<'_>, Fault>;
 }

@@ -5,7 +5,7 @@
 //! [`Reader::read_part`] gathers them, [`Reader::read_slab`] (in [`super::slab`]) puts the parts of several chunks together.
 
 use super::{Chunk, Variable};
-use crate::codec::{Block, DecodeStats, ElementRange, Scratch, Values, Verify};
+use crate::codec::{Block, DecodeStats, ElementRange, Piece, Scratch, Values, Verify};
 use crate::tensor::Part;
 use crate::tgm;
 use crate::{Error, Result, each_dtype};
@@ -49,6 +49,10 @@ impl Default for ReadOptions {
 pub struct ReadStats {
     /// Chunks of which at least one element was decoded.
     pub chunks_decoded: u64,
+    /// Chunks handed over as one value each, or a few: nothing of them was decoded.
+    pub chunks_constant: u64,
+    /// Chunks of which elements were handed over as packed integers.
+    pub chunks_packed: u64,
     /// Objects whose bytes were asked for.
     pub objects_opened: u64,
     /// Time spent in reading bytes.
@@ -64,6 +68,12 @@ pub struct Reader {
     stats: ReadStats,
     options: ReadOptions,
     ranges: Vec<ElementRange>,
+}
+
+/// What receives the cells of a part.
+enum Sink<'s> {
+    Blocks(&'s mut dyn FnMut(u64, Block<'_>) -> Result<()>),
+    Pieces(&'s mut dyn FnMut(u64, Piece<'_>) -> Result<()>),
 }
 
 impl Reader {
@@ -98,16 +108,26 @@ impl Reader {
     ) -> Result<bool> {
         self.ranges.clear();
         self.ranges.extend(part.runs());
-        self.visit_ranges(variable, part.chunk, sink)
+        self.visit_ranges(variable, part.chunk, Sink::Blocks(sink))
+    }
+
+    /// As [`Reader::visit_part`], for a sink that takes cells in whichever form costs least.
+    ///
+    /// # Errors
+    /// As [`Reader::visit_part`].
+    pub fn visit_pieces(
+        &mut self,
+        variable: &Variable,
+        part: &Part,
+        sink: &mut dyn FnMut(u64, Piece<'_>) -> Result<()>,
+    ) -> Result<bool> {
+        self.ranges.clear();
+        self.ranges.extend(part.runs());
+        self.visit_ranges(variable, part.chunk, Sink::Pieces(sink))
     }
 
     /// As [`Reader::visit_part`], of the elements of `chunk` in `self.ranges`.
-    fn visit_ranges(
-        &mut self,
-        variable: &Variable,
-        chunk: u64,
-        sink: &mut dyn FnMut(u64, Block<'_>) -> Result<()>,
-    ) -> Result<bool> {
+    fn visit_ranges(&mut self, variable: &Variable, chunk: u64, sink: Sink<'_>) -> Result<bool> {
         let Some(chunk) = chunk_of(variable, chunk)? else { return Ok(false) };
         let pipeline = chunk.pipeline()?;
         if pipeline.dtype() != variable.dtype {
@@ -116,7 +136,7 @@ impl Reader {
         if self.ranges.is_empty() {
             return Ok(true);
         }
-        let wanted = self.ranges.iter().map(|range| range.count).sum();
+        let wanted: u64 = self.ranges.iter().map(|range| range.count).sum();
         let whole = pipeline.decodes_whole(wanted, self.options.range_threshold);
         if self.options.verify == Verify::FullDecodes && whole {
             tgm::verify(&chunk.object, chunk.source.as_ref())?;
@@ -125,10 +145,22 @@ impl Reader {
         let region = chunk.source.read(chunk.object.region.clone())?;
         self.stats.read_time += start.elapsed();
         self.stats.objects_opened += 1;
-        self.stats.chunks_decoded += 1;
+        let mut stats = DecodeStats::default();
         let threshold = self.options.range_threshold;
-        let (scratch, stats) = (&mut self.scratch, &mut self.stats.decode);
-        pipeline.visit(&region, &self.ranges, threshold, scratch, stats, sink)?;
+        let (ranges, scratch) = (&self.ranges, &mut self.scratch);
+        let decoded = match sink {
+            Sink::Blocks(sink) => pipeline.visit(&region, ranges, threshold, scratch, &mut stats, sink),
+            Sink::Pieces(sink) => {
+                pipeline.visit_pieces(&region, ranges, threshold, scratch, &mut stats, sink)
+            }
+        };
+        match stats.elements_constant == wanted {
+            true => self.stats.chunks_constant += 1,
+            false => self.stats.chunks_decoded += 1,
+        }
+        self.stats.chunks_packed += u64::from(stats.elements_packed > 0);
+        self.stats.decode.add(&stats);
+        decoded?;
         if let [first, .., last] | [first @ last] = self.ranges.as_slice() {
             chunk.source.done_with(chunk.bytes_of(first.start..last.start + last.count));
         }
@@ -197,9 +229,17 @@ impl Reader {
     fn append_ranges(&mut self, variable: &Variable, chunk: u64, values: &mut Values) -> Result<bool> {
         let wanted = self.ranges.iter().map(|range| range.count).sum::<u64>();
         let before = values.len();
-        let read = self.visit_ranges(variable, chunk, &mut |_, block| {
-            if values.extend(block) { Ok(()) } else { Err(bad_chunk(variable, "blocks of another dtype")) }
-        })?;
+        let read = self.visit_ranges(
+            variable,
+            chunk,
+            Sink::Blocks(&mut |_, block| {
+                if values.extend(block) {
+                    Ok(())
+                } else {
+                    Err(bad_chunk(variable, "blocks of another dtype"))
+                }
+            }),
+        )?;
         let got = (values.len() - before) as u64;
         if read && got != wanted {
             return Err(bad_chunk(variable, format!("{got} elements decoded where {wanted} were asked for")));

@@ -19,6 +19,10 @@ pub struct ScanMetrics {
     pub chunks_from_statistics: Count,
     /// Chunks of which at least one element was decoded.
     pub chunks_decoded: Count,
+    /// Chunks that the codec knows to be one value, or a few: reduced without being decoded.
+    pub chunks_constant: Count,
+    /// Chunks reduced as packed integers, before scaling.
+    pub chunks_packed: Count,
     /// Objects whose bytes were asked for.
     pub objects_opened: Count,
     /// Encoded bytes touched, masks included.
@@ -56,6 +60,8 @@ impl ScanMetrics {
             chunks_pruned_by_statistics: count("chunks_pruned_by_statistics", MetricCategory::Rows),
             chunks_from_statistics: count("chunks_from_statistics", MetricCategory::Rows),
             chunks_decoded: count("chunks_decoded", MetricCategory::Rows),
+            chunks_constant: count("chunks_constant", MetricCategory::Rows),
+            chunks_packed: count("chunks_packed", MetricCategory::Rows),
             objects_opened: count("objects_opened", MetricCategory::Rows),
             bytes_read: count("bytes_read", MetricCategory::Bytes),
             bytes_decoded: count("bytes_decoded", MetricCategory::Bytes),
@@ -74,6 +80,8 @@ impl ScanMetrics {
     pub fn take(&self, stats: &mut ReadStats, elapsed: Duration) {
         let stats = std::mem::take(stats);
         self.chunks_decoded.add(stats.chunks_decoded as usize);
+        self.chunks_constant.add(stats.chunks_constant as usize);
+        self.chunks_packed.add(stats.chunks_packed as usize);
         self.objects_opened.add(stats.objects_opened as usize);
         self.bytes_read.add(stats.decode.bytes_read as usize);
         self.bytes_decoded.add(stats.decode.bytes_decoded as usize);

@@ -1,11 +1,14 @@
 //! The states of aggregates: one for each group, of one variable or expression.
 
+use super::cell::Cell;
 use super::kernels::{self, Stretch, Target};
 use super::plan::cut_codes;
 use super::state::State;
 use super::stats::{self, Stated};
-use super::widen::{Widen, dtype_of};
-use crate::codec::{Block, Values};
+use super::widen::Widen;
+use super::{constant, packed};
+use crate::codec::packing::SimplePacking;
+use crate::codec::{Block, Piece, Values};
 use crate::dataset::stats::{ChunkStats, Number};
 use crate::tgm::DType;
 use crate::{Error, Result};
@@ -81,11 +84,14 @@ pub struct Moments {
     pub m2: Vec<f64>,
 }
 
-/// States and a buffer to widen blocks in.
+/// States, and room that kernels use.
 #[derive(Debug, Clone)]
 struct Typed<T> {
     state: State<T>,
+    /// Where blocks are widened, and values spelt out.
     wide: Vec<T>,
+    /// States of the columns of a table of codes.
+    columns: Option<State<T>>,
 }
 
 #[derive(Debug, Clone)]
@@ -114,22 +120,27 @@ impl<T: Widen + Stated> Typed<T> {
     fn new(groups: usize, wants: Wants, total: bool) -> Self {
         let state =
             if total { State::new::<true>(groups, wants) } else { State::new::<false>(groups, wants) };
-        Self { state, wide: Vec::new() }
+        Self { state, wide: Vec::new(), columns: None }
     }
 
-    fn add(
-        &mut self,
-        total: bool,
-        block: Block<'_>,
-        stretches: &[Stretch],
-        codes: &[u32],
-        keep: Option<&[bool]>,
-    ) {
+    fn add(&mut self, total: bool, block: Block<'_>, cut: &Cut<'_>) {
         let Some(cells) = T::widen(block, &mut self.wide) else { return };
-        if T::FLOAT && total {
-            kernels::add::<T, true>(&mut self.state, cells, stretches, codes, keep);
-        } else {
-            kernels::add::<T, false>(&mut self.state, cells, stretches, codes, keep);
+        add_cells(total, &mut self.state, &mut self.columns, cells, cut);
+    }
+
+    /// Adds `len` cells that all are `value`.
+    fn add_constant(&mut self, total: bool, value: Block<'_>, len: usize, cut: &Cut<'_>) {
+        let value = T::widen(value, &mut self.wide).and_then(|value| value.first().copied());
+        let Some(value) = value else { return };
+        let runs = cut.stretches.iter().all(|stretch| matches!(stretch.to, Target::Run(_)));
+        match runs && cut.keep.is_none() {
+            true if total => constant::add::<T, true>(&mut self.state, value, cut.stretches),
+            true => constant::add::<T, false>(&mut self.state, value, cut.stretches),
+            false => {
+                self.wide.clear();
+                self.wide.resize(len, value);
+                add_cells(total, &mut self.state, &mut self.columns, &self.wide, cut);
+            }
         }
     }
 
@@ -161,6 +172,42 @@ impl<T: Widen + Stated> Typed<T> {
             moments: self.state.moments(),
             counts: &self.state.counts,
         }
+    }
+}
+
+impl Typed<f64> {
+    fn add_packed(&mut self, total: bool, samples: &[u32], packing: SimplePacking, cut: &Cut<'_>) {
+        let runs = cut.stretches.iter().all(|stretch| matches!(stretch.to, Target::Run(_)));
+        match runs && cut.keep.is_none() && packing.bits() <= packed::BITS {
+            true if total => packed::add::<true>(&mut self.state, samples, packing, cut.stretches),
+            true => packed::add::<false>(&mut self.state, samples, packing, cut.stretches),
+            false => {
+                self.wide.resize(samples.len(), 0.0);
+                packing.scale(samples, &mut self.wide);
+                add_cells(total, &mut self.state, &mut self.columns, &self.wide, cut);
+            }
+        }
+    }
+}
+
+/// Where the cells of a block go.
+struct Cut<'a> {
+    stretches: &'a [Stretch],
+    codes: &'a [u32],
+    keep: Option<&'a [bool]>,
+}
+
+fn add_cells<T: Cell>(
+    total: bool,
+    state: &mut State<T>,
+    columns: &mut Option<State<T>>,
+    cells: &[T],
+    cut: &Cut<'_>,
+) {
+    if T::FLOAT && total {
+        kernels::add::<T, true>(state, columns, cells, cut.stretches, cut.codes, cut.keep);
+    } else {
+        kernels::add::<T, false>(state, columns, cells, cut.stretches, cut.codes, cut.keep);
     }
 }
 
@@ -212,7 +259,10 @@ impl Accumulators {
 
     /// Bytes held.
     pub fn memory(&self) -> usize {
-        each_state!(&self.state, typed => typed.state.memory() + size_of_val(&typed.wide[..]))
+        each_state!(&self.state, typed => {
+            let columns = typed.columns.as_ref().map_or(0, State::memory);
+            typed.state.memory() + columns + size_of_val(&typed.wide[..])
+        })
     }
 
     /// Back to empty states, keeping the memory.
@@ -223,14 +273,19 @@ impl Accumulators {
         });
     }
 
-    /// Adds all of `block` to `group`; where `keep` is given, only the cells whose entry is true.
+    /// Adds all of `cells` to `group`; where `keep` is given, only the cells whose entry is true.
     ///
     /// # Errors
     /// [`Error::Grid`] if the block is of another dtype, `keep` of another length or the group beyond the last;
     /// the same holds for the other `add_` functions.
-    pub fn add_run(&mut self, group: usize, block: Block<'_>, keep: Option<&[bool]>) -> Result<()> {
+    pub fn add_run<'b>(
+        &mut self,
+        group: usize,
+        cells: impl Into<Piece<'b>>,
+        keep: Option<&[bool]>,
+    ) -> Result<()> {
         self.check_groups(group, 1)?;
-        self.add_all(block, Target::Run(group), keep)
+        self.add_all(cells.into(), Target::Run(group), keep)
     }
 
     /// Adds cell `i` of `block` to group `first_group + i`.
@@ -239,7 +294,7 @@ impl Accumulators {
     /// As [`Accumulators::add_run`].
     pub fn add_each(&mut self, first_group: usize, block: Block<'_>, keep: Option<&[bool]>) -> Result<()> {
         self.check_groups(first_group, block.len())?;
-        self.add_all(block, Target::Each(first_group), keep)
+        self.add_all(block.into(), Target::Each(first_group), keep)
     }
 
     /// Adds cell `i` of `block` to group `base + codes[i]`. Fast where codes repeat or ascend by one for a while.
@@ -258,11 +313,11 @@ impl Accumulators {
         }
         let top = codes.iter().copied().max().map_or(0, |code| code as usize + 1);
         self.check_groups(base, top)?;
-        self.add(block, &cut_codes(base, codes), codes, keep)
+        self.add(block.into(), &cut_codes(base, codes), codes, keep)
     }
 
-    fn add_all(&mut self, block: Block<'_>, to: Target, keep: Option<&[bool]>) -> Result<()> {
-        self.add(block, &[Stretch { start: 0, len: block.len(), to }], &[], keep)
+    fn add_all(&mut self, cells: Piece<'_>, to: Target, keep: Option<&[bool]>) -> Result<()> {
+        self.add(cells, &[Stretch { start: 0, len: cells.len(), to }], &[], keep)
     }
 
     fn check_groups(&self, first: usize, count: usize) -> Result<()> {
@@ -272,23 +327,34 @@ impl Accumulators {
         }
     }
 
-    /// Adds `block` stretch by stretch. The stretches must lie inside the block and lead to groups that exist.
+    /// Adds `piece` stretch by stretch. The stretches must lie inside it and lead to groups that exist.
     pub(super) fn add(
         &mut self,
-        block: Block<'_>,
+        piece: Piece<'_>,
         stretches: &[Stretch],
         codes: &[u32],
         keep: Option<&[bool]>,
     ) -> Result<()> {
-        let dtype = dtype_of(&block);
+        let dtype = piece.dtype();
         if dtype != self.dtype {
             return Err(misfit(format!("a block of {dtype} for states of {}", self.dtype)));
         }
-        if keep.is_some_and(|keep| keep.len() != block.len()) {
-            return Err(misfit(format!("a mask of another length than its {} cells", block.len())));
+        if keep.is_some_and(|keep| keep.len() != piece.len()) {
+            return Err(misfit(format!("a mask of another length than its {} cells", piece.len())));
         }
-        let total = self.total;
-        each_state!(&mut self.state, typed => typed.add(total, block, stretches, codes, keep));
+        let (total, cut) = (self.total, Cut { stretches, codes, keep });
+        match (&mut self.state, piece) {
+            (state, Piece::Values(block)) => each_state!(state, typed => typed.add(total, block, &cut)),
+            (state, Piece::Constant(value, len)) => {
+                each_state!(state, typed => typed.add_constant(total, value, len, &cut));
+            }
+            (AnyState::F64(typed), Piece::Packed(samples, packing)) => {
+                typed.add_packed(total, samples, packing, &cut);
+            }
+            (_, Piece::Packed(..)) => {
+                return Err(misfit("packed cells of another dtype than float64".into()));
+            }
+        }
         Ok(())
     }
 

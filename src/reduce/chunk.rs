@@ -2,10 +2,10 @@
 
 use super::accumulators::misfit;
 use super::kernels::{self, Stretch, Target};
-use super::plan::Plan;
+use super::plan::{Cuts, Plan};
 use super::{Accumulators, GroupMap, rows};
 use crate::Result;
-use crate::codec::Block;
+use crate::codec::Piece;
 use crate::tensor::Part;
 use std::sync::OnceLock;
 
@@ -26,38 +26,38 @@ pub struct ChunkReducer<'a> {
     map: &'a GroupMap,
     /// Made when first asked for; `None` if the map has too many groups to reduce into.
     plan: OnceLock<Option<Plan>>,
-    stretches: Vec<Stretch>,
-    codes: Vec<u32>,
+    cuts: Cuts,
 }
 
 impl<'a> ChunkReducer<'a> {
     /// A reducer of the kept cells of `part` into the groups of `map` (of the whole grid, or localised to this
     /// part or one that contains it).
     pub fn new(part: &'a Part, map: &'a GroupMap) -> Self {
-        Self { part, map, plan: OnceLock::new(), stretches: Vec::new(), codes: Vec::new() }
+        Self { part, map, plan: OnceLock::new(), cuts: Cuts::default() }
     }
 
-    /// Adds a decoded block of kept cells: it starts at element `first` of the chunk and lies inside one of the
-    /// part's runs. Where `valid` is given, cells whose entry is false are dropped.
+    /// Adds kept cells, decoded or not: they start at element `first` of the chunk and lie inside one of the part's
+    /// runs. Where `valid` is given, cells whose entry is false are dropped.
     ///
     /// # Errors
     /// [`crate::Error::Grid`] if the block leaves the chunk or doesn't fit `states`.
-    pub fn feed(
+    pub fn feed<'b>(
         &mut self,
         first: u64,
-        block: Block<'_>,
+        cells: impl Into<Piece<'b>>,
         valid: Option<&[bool]>,
         states: &mut Accumulators,
     ) -> Result<()> {
         if states.groups() != self.map.groups() {
             return Err(misfit(format!("{} states for {} groups", states.groups(), self.map.groups())));
         }
-        let len = block.len();
+        let piece = cells.into();
+        let len = piece.len();
         if valid.is_some_and(|valid| valid.len() != len) {
             return Err(misfit(format!("a mask of another length than its {len} cells")));
         }
         self.cut(first, len, |from, to, stretches, codes| {
-            states.add(block.slice(from, to), stretches, codes, valid.map(|valid| &valid[from..to]))
+            states.add(piece.slice(from, to), stretches, codes, valid.map(|valid| &valid[from..to]))
         })
     }
 
@@ -87,6 +87,10 @@ impl<'a> ChunkReducer<'a> {
                     Target::Codes { base, at } => {
                         groups.extend(codes[at..at + len].iter().map(|code| base as u32 + code));
                     }
+                    Target::Table { base, at } => {
+                        let codes = codes.iter().cycle().skip(at).take(len);
+                        groups.extend(codes.map(|code| base as u32 + code));
+                    }
                 }
             }
             Ok(())
@@ -105,10 +109,10 @@ impl<'a> ChunkReducer<'a> {
         if first.checked_add(len as u64).is_none_or(|end| end > cells) {
             return Err(misfit(format!("elements {first}..+{len} of a chunk of {cells}")));
         }
-        let Self { part, map, plan, stretches, codes } = self;
+        let Self { part, map, plan, cuts } = self;
         let plan = plan.get_or_init(|| {
             let plan = u32::try_from(map.groups()).is_ok().then(|| Plan::new(part, map));
-            plan.iter().for_each(|plan| codes.extend(plan.codes()));
+            plan.iter().for_each(|plan| *cuts = plan.cuts());
             plan
         });
         let Some(plan) = plan else {
@@ -116,8 +120,8 @@ impl<'a> ChunkReducer<'a> {
         };
         for from in (0..len).step_by(PIECE) {
             let to = len.min(from + PIECE);
-            plan.cut(first as usize + from, to - from, stretches, codes);
-            each(from, to, stretches, codes)?;
+            plan.cut(first as usize + from, to - from, cuts);
+            each(from, to, &cuts.stretches, &cuts.codes)?;
         }
         Ok(())
     }

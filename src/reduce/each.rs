@@ -4,6 +4,9 @@ use super::cell::Cell;
 use super::run::compact;
 use super::state::{State, two_sum};
 
+/// Rows of cells with the same codes from which on they are added column by column.
+const ROWS: usize = if cfg!(test) { 3 } else { 8 };
+
 /// Cells that are added at once: few enough to stay in the first-level cache between passes.
 const TILE: usize = 1024;
 
@@ -57,11 +60,18 @@ fn tile_of<T: Cell, const TOTAL: bool>(
             *sum += if valid(i) { cell.to_f64() } else { 0.0 };
         }
         if let Some(m2) = &mut state.m2 {
-            let cells =
-                m2[groups.clone()].iter_mut().zip(&state.counts[groups.clone()]).zip(sums.iter().zip(tile));
-            for (i, ((m2, &count), (&sum, cell))) in cells.enumerate() {
-                let more = spread(count, sum, cell.to_f64());
-                *m2 += if valid(i) { more } else { 0.0 };
+            let (m2, counts) = (&mut m2[groups.clone()], &state.counts[groups.clone()]);
+            let count = counts.first().copied().unwrap_or(0);
+            if counts.iter().fold(true, |same, &other| same & (other == count)) {
+                let spread = Spread::after(count);
+                for (i, (m2, (&sum, cell))) in m2.iter_mut().zip(sums.iter().zip(tile)).enumerate() {
+                    *m2 += if valid(i) { spread.of(sum, cell.to_f64()) } else { 0.0 };
+                }
+            } else {
+                let cells = m2.iter_mut().zip(counts).zip(sums.iter().zip(tile));
+                for (i, ((m2, &count), (&sum, cell))) in cells.enumerate() {
+                    *m2 += if valid(i) { Spread::after(count).of(sum, cell.to_f64()) } else { 0.0 };
+                }
             }
         }
     }
@@ -89,14 +99,62 @@ fn tile_of<T: Cell, const TOTAL: bool>(
     }
 }
 
-/// What one more value adds to the sum of squared deviations (Youngs and Cramer): `count` values were there
-/// before it, and `sum` includes it.
+/// What one more value adds to the sum of squared deviations (Youngs and Cramer), after so many others.
+#[derive(Clone, Copy)]
+struct Spread {
+    /// Values, with the new one.
+    count: f64,
+    /// The reciprocal of `count * (count - 1)`; 0 for a first value, whose deviation is 0, or NaN if it is
+    /// infinite.
+    scale: f64,
+}
+
+impl Spread {
+    #[inline(always)]
+    fn after(count: u64) -> Self {
+        let (before, count) = (count as f64, (count + 1) as f64);
+        Self { count, scale: if before > 0.0 { 1.0 / (count * before) } else { 0.0 } }
+    }
+
+    /// For the new `value`, which `sum` includes.
+    #[inline(always)]
+    fn of(self, sum: f64, value: f64) -> f64 {
+        let deviation = self.count * value - sum;
+        deviation * deviation * self.scale
+    }
+}
+
+/// Adds cell `i` to group `base + codes[(at + i) % codes.len()]`; where `keep` is given, only those whose entry is
+/// true. Many rows of the codes are first added cell by cell to `columns`, one for each code, for that takes no
+/// lookups; the columns then go to their groups.
 #[inline(always)]
-fn spread(count: u64, sum: f64, value: f64) -> f64 {
-    let (before, after) = (count as f64, (count + 1) as f64);
-    let deviation = after * value - sum;
-    let more = deviation * deviation / (after * before);
-    if count == 0 { 0.0 * deviation } else { more }
+pub(super) fn table<T: Cell, const TOTAL: bool>(
+    state: &mut State<T>,
+    columns: &mut Option<State<T>>,
+    base: usize,
+    (codes, at): (&[u32], usize),
+    cells: &[T],
+    keep: Option<&[bool]>,
+) {
+    let by_columns = cells.len() >= ROWS * codes.len();
+    if by_columns && columns.as_ref().is_none_or(|columns| columns.counts.len() != codes.len()) {
+        *columns = Some(State::new::<TOTAL>(codes.len(), state.wants));
+    }
+    let mut columns = columns.as_mut().filter(|_| by_columns);
+    let (mut at, mut from) = (at, 0);
+    while from < cells.len() {
+        let to = cells.len().min(from + codes.len() - at);
+        let (row, keep) = (&cells[from..to], keep.map(|keep| &keep[from..to]));
+        match &mut columns {
+            Some(columns) => add::<T, TOTAL>(columns, at, row, keep),
+            None => scatter::<T, TOTAL>(state, base, &codes[at..at + row.len()], row, keep),
+        }
+        (at, from) = (0, to);
+    }
+    if let Some(columns) = columns {
+        state.merge::<TOTAL>(columns, &|column| base + codes[column] as usize);
+        columns.clear::<TOTAL>();
+    }
 }
 
 /// Adds cell `i` to group `base + codes[i]`; where `keep` is given, only those whose entry is true.
@@ -147,7 +205,7 @@ fn scatter_tile<T: Cell, const TOTAL: bool>(state: &mut State<T>, base: usize, c
             near[group] = sum;
             rest[group] += lost;
             if let Some((m2, counts)) = &mut m2 {
-                m2[group] += spread(counts[group], sum, value);
+                m2[group] += Spread::after(counts[group]).of(sum, value);
                 counts[group] += 1;
             }
         }

@@ -14,6 +14,8 @@ pub(super) enum Target {
     Each(usize),
     /// Cell `i` to group `base + codes[at + i]`.
     Codes { base: usize, at: usize },
+    /// As `Codes`, beginning again with the first code after the last.
+    Table { base: usize, at: usize },
 }
 
 /// Consecutive cells of a block, and where they go.
@@ -29,10 +31,15 @@ pub(super) struct Stretch {
 /// Adds `cells` to `state`, stretch by stretch; where `keep` (as long as `cells`) is given, only the cells whose
 /// entry is true. With `TOTAL`, NaN is a value in the total order; else it is skipped.
 ///
-/// Stretches must lie inside `cells`, and lead to groups and codes that exist.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+/// `columns` is room for a [`Target::Table`], kept from call to call. Stretches must lie inside `cells`, and lead to groups and codes that exist.
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2+fma",
+    "x86_64+avx2+bmi2+fma",
+    "aarch64+neon"
+))]
 pub(super) fn add<T: Cell, const TOTAL: bool>(
     state: &mut State<T>,
+    columns: &mut Option<State<T>>,
     cells: &[T],
     stretches: &[Stretch],
     codes: &[u32],
@@ -47,13 +54,20 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
             Target::Codes { base, at } => {
                 each::scatter::<T, TOTAL>(state, base, &codes[at..at + len], cells, keep);
             }
+            Target::Table { base, at } => {
+                each::table::<T, TOTAL>(state, columns, base, (codes, at), cells, keep);
+            }
         }
     }
 }
 
 /// Adds the cells whose entry in `keep` is true to the counts of their groups, stretch by stretch. Stretches must
 /// lie inside `keep`, and lead to groups and codes that exist.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2",
+    "x86_64+avx2+bmi2",
+    "aarch64+neon"
+))]
 pub(super) fn count(counts: &mut [u64], keep: &[bool], stretches: &[Stretch], codes: &[u32]) {
     for &Stretch { start, len, to } in stretches {
         let keep = &keep[start..start + len];
@@ -66,6 +80,11 @@ pub(super) fn count(counts: &mut [u64], keep: &[bool], stretches: &[Stretch], co
             Target::Codes { base, at } => {
                 let counts = &mut counts[base..];
                 let codes = codes[at..at + len].iter();
+                codes.zip(keep).for_each(|(&code, &keep)| counts[code as usize] += u64::from(keep));
+            }
+            Target::Table { base, at } => {
+                let counts = &mut counts[base..];
+                let codes = codes.iter().cycle().skip(at);
                 codes.zip(keep).for_each(|(&code, &keep)| counts[code as usize] += u64::from(keep));
             }
         }

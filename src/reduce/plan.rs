@@ -7,6 +7,12 @@ use crate::tensor::{Part, step};
 /// Stretches shorter than this aren't worth a kernel call of their own.
 const SHORT: usize = 16;
 
+/// Runs of one code that are this long on average are worth a stretch each.
+const PIECE: usize = 8;
+
+/// Codes are spelt out for at least this many cells where the dims allow it. Little in tests.
+const ROOM: usize = if cfg!(test) { 8 } else { 256 };
+
 /// Codes are spelt out for at most this many cells, where the cells further out only shift them. Little in tests,
 /// whose chunks are small.
 const TABLE: usize = if cfg!(test) { 128 } else { 8192 };
@@ -53,6 +59,16 @@ pub(super) struct Plan {
     offset: usize,
     /// Codes of one leaf, for `Table`.
     table: Vec<u32>,
+}
+
+/// Stretches, and what they refer to; reused from cut to cut.
+#[derive(Debug, Default)]
+pub(super) struct Cuts {
+    pub(super) stretches: Vec<Stretch>,
+    /// The codes of the plan's table, then those of leaves.
+    pub(super) codes: Vec<u32>,
+    /// Position of a leaf.
+    at: Vec<usize>,
 }
 
 impl Plan {
@@ -151,7 +167,9 @@ impl Plan {
     /// Leaves whose cells need a code each.
     fn choose_codes(&mut self) {
         let last = self.shape.len() - 1;
-        let small = (0..last).find(|&dim| self.len_from(dim) <= TABLE && !self.straddled(dim));
+        // The innermost table that isn't tiny: the more of its leaves lie side by side, the better.
+        let tables = (0..=last).rev().filter(|&dim| self.len_from(dim) <= TABLE && !self.straddled(dim));
+        let small = tables.clone().find(|&dim| self.len_from(dim) >= ROOM).or(tables.last());
         let long = (0..last).rev().find(|&dim| !self.straddled(dim));
         let long = long.filter(|&dim| self.shape[last] < SHORT && self.len_from(dim) <= LONG_TABLE);
         let dim = match small {
@@ -166,7 +184,7 @@ impl Plan {
         self.set_leaf(dim, Leaf::Table);
         self.table = self.spell_out();
         let pieces = self.table.chunk_by(|a, b| a == b);
-        if self.table.len() / pieces.clone().count().max(1) >= SHORT {
+        if self.table.len() / pieces.clone().count().max(1) >= PIECE {
             let mut end = 0;
             let pieces = pieces.map(|piece| {
                 end += piece.len();
@@ -208,24 +226,25 @@ impl Plan {
         }
     }
 
-    /// Codes that stretches refer to, before any leaf adds its own.
-    pub(super) fn codes(&self) -> Vec<u32> {
-        self.table.clone()
+    /// Room for cuts by this plan.
+    pub(super) fn cuts(&self) -> Cuts {
+        Cuts { codes: self.table.clone(), ..Cuts::default() }
     }
 
-    /// Cuts elements `first..first + len` of the chunk into `stretches`, which replace those that were there;
-    /// codes of leaves are appended to `codes` (as [`Plan::codes`] gave it).
-    pub(super) fn cut(&self, first: usize, len: usize, stretches: &mut Vec<Stretch>, codes: &mut Vec<u32>) {
+    /// Cuts elements `first..first + len` of the chunk `into` stretches, which replace those that were there.
+    pub(super) fn cut(&self, first: usize, len: usize, into: &mut Cuts) {
+        let Cuts { stretches, codes, at } = into;
         stretches.clear();
         codes.truncate(self.table.len());
-        let mut at = vec![0; self.shape.len()];
+        at.clear();
+        at.resize(self.shape.len(), 0);
         let mut leaf = first / self.leaf_len;
-        self.place(leaf, &mut at);
+        self.place(leaf, at);
         let mut done = 0;
         while done < len {
             let inside = first + done - leaf * self.leaf_len;
             let count = (self.leaf_len - inside).min(len - done);
-            self.stretch(&at, (inside, done, count), stretches, codes);
+            self.stretch(at, (inside, done, count), stretches, codes);
             done += count;
             leaf += 1;
             step(&mut at[..self.leaf_dim], |dim| self.shape[dim]);
@@ -253,9 +272,7 @@ impl Plan {
         match &self.leaf {
             Leaf::Run => push_run(stretches, start, count, base),
             Leaf::Each => stretches.push(Stretch { start, len: count, to: Target::Each(base + inside) }),
-            Leaf::Table => {
-                stretches.push(Stretch { start, len: count, to: Target::Codes { base, at: inside } });
-            }
+            Leaf::Table => self.push_table(stretches, start, count, (base, inside)),
             Leaf::Pieces(pieces) => {
                 let mut from = inside;
                 for &(end, code) in &pieces[pieces.partition_point(|&(end, _)| end <= inside)..] {
@@ -274,6 +291,24 @@ impl Plan {
                 let to = Target::Codes { base, at: row + inside };
                 stretches.push(Stretch { start, len: count, to });
             }
+        }
+    }
+
+    /// Appends cells from `inside` of a leaf, or lengthens the stretch before if that is of the same leaf's
+    /// groups and ends just before.
+    fn push_table(
+        &self,
+        stretches: &mut Vec<Stretch>,
+        start: usize,
+        count: usize,
+        (base, inside): (usize, usize),
+    ) {
+        if let Some(Stretch { len, to: Target::Table { base: other, .. }, .. }) = stretches.last_mut()
+            && (*other, 0) == (base, inside)
+        {
+            *len += count;
+        } else {
+            stretches.push(Stretch { start, len: count, to: Target::Table { base, at: inside } });
         }
     }
 

@@ -2,17 +2,23 @@
 
 use super::Wants;
 use super::cell::Cell;
-use super::state::{Partial, State};
+use super::state::{Partial, State, two_product, two_sum};
 
 /// Columns in which a tile is summed: each column is a sum of its own, so that any vector unit is kept busy, and
-/// the order of additions is the same on all machines. Columns are joined pairwise.
-const COLUMNS: usize = 64;
+/// the order of additions is the same on all machines. Columns are joined pairwise. Sums alone take many; with
+/// squares and extremes beside them, as many as registers can hold; a few cells take few.
+const MANY: usize = 64;
+const SOME: usize = 32;
+const FEW: usize = 8;
 
-/// Cells that are reduced at once: few enough to stay in the first-level cache between passes.
+/// Tiles of fewer cells take [`FEW`] columns.
+const SHORT: usize = 32;
+
+/// Cells that are reduced at once: few enough to stay in the first-level cache, should they be needed again.
 const TILE: usize = 2048;
 
-/// Squared deviations are moved from a value near the mean to the mean if that takes no more than this share of
-/// them, which costs three bits at most; else they are computed again.
+/// Squared deviations from a value near the mean are moved to the mean if that takes no more than this share of
+/// them, which costs three bits at most; else they are computed again, from the mean as it was rounded.
 const NEAR: f64 = 0.875;
 
 /// Adds `cells` to `group`; where `keep` is given, only those whose entry is true.
@@ -24,11 +30,15 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
     keep: Option<&[bool]>,
 ) {
     let wants = state.wants;
+    if keep.is_none() && cells.len() <= TILE {
+        let Some(first) = cells.first() else { return };
+        return state.fold::<TOTAL>(group, &reduce::<T, TOTAL>(cells, wants, first.to_f64()));
+    }
     let mut sum = Partial::<T>::empty::<TOTAL>();
     match keep {
         None => {
             for tile in cells.chunks(TILE) {
-                sum.merge::<TOTAL>(&reduce::<T, TOTAL>(tile, wants, near(&sum, tile)));
+                sum.append::<TOTAL>(&reduce::<T, TOTAL>(tile, wants, near(&sum, tile)), wants);
             }
         }
         Some(keep) => {
@@ -36,7 +46,7 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
             for (tile, keep) in cells.chunks(TILE).zip(keep.chunks(TILE)) {
                 let len = compact(tile, keep, &mut kept);
                 let tile = &kept[..len];
-                sum.merge::<TOTAL>(&reduce::<T, TOTAL>(tile, wants, near(&sum, tile)));
+                sum.append::<TOTAL>(&reduce::<T, TOTAL>(tile, wants, near(&sum, tile)), wants);
             }
         }
     }
@@ -56,7 +66,8 @@ pub(super) fn compact<T: Cell, const N: usize>(cells: &[T], keep: &[bool], kept:
     len.min(N)
 }
 
-/// A value near the mean of `tile`, for [`sum_and_squares`]: the mean of what came before it, or its first cell.
+/// A value near the mean of `tile`, to take squared deviations from: the mean of what came before it, or its
+/// first cell.
 #[inline(always)]
 fn near<T: Cell>(before: &Partial<T>, tile: &[T]) -> f64 {
     match tile.first() {
@@ -67,69 +78,157 @@ fn near<T: Cell>(before: &Partial<T>, tile: &[T]) -> f64 {
 
 /// The state of one tile, whose mean may be somewhere `near`.
 #[inline(always)]
-fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants, near: f64) -> Partial<T> {
-    let mut partial = Partial::empty::<TOTAL>();
-    partial.count = tile.len() as u64;
-    let mut squares_near = f64::NAN;
-    if T::FLOAT {
-        // A NaN shows in the sum, so a tile without any pays nothing for looking.
-        if wants.moments {
-            (partial.sum, squares_near) = sum_and_squares(tile, near);
-        } else {
-            partial.sum = sum(tile);
-        }
-        if !TOTAL && partial.sum.is_nan() {
-            (partial.sum, partial.count) = sum_valid(tile);
-        }
-    } else if wants.sum || wants.moments {
+pub(super) fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants, near: f64) -> Partial<T> {
+    let extremes = wants.min || wants.max;
+    match (tile.len() < SHORT, wants.moments, extremes) {
+        (true, true, _) => of_tile::<T, TOTAL, FEW, true, true>(tile, wants, near),
+        (true, false, false) => of_tile::<T, TOTAL, FEW, false, false>(tile, wants, near),
+        (true, false, true) => of_tile::<T, TOTAL, FEW, false, true>(tile, wants, near),
+        (false, true, true) => of_tile::<T, TOTAL, SOME, true, true>(tile, wants, near),
+        (false, true, false) => of_tile::<T, TOTAL, SOME, true, false>(tile, wants, near),
+        (false, false, true) => of_tile::<T, TOTAL, SOME, false, true>(tile, wants, near),
+        (false, false, false) => of_tile::<T, TOTAL, MANY, false, false>(tile, wants, near),
+    }
+}
+
+#[inline(always)]
+fn of_tile<T: Cell, const TOTAL: bool, const COLUMNS: usize, const SQUARES: bool, const EXTREMES: bool>(
+    tile: &[T],
+    wants: Wants,
+    near: f64,
+) -> Partial<T> {
+    let mut partial = Partial::<T>::empty::<TOTAL>();
+    let none = (partial.min.key(), partial.max.key());
+    let mut near = if SQUARES && near.is_finite() { near } else { 0.0 };
+    let mut pass = Pass::of::<T, COLUMNS, SQUARES, EXTREMES, false>(tile, near, none);
+    // A NaN shows in the sum, so a tile without any pays nothing for looking.
+    let skip = T::FLOAT && !TOTAL && pass.sum.is_nan();
+    if skip {
+        pass = Pass::of::<T, COLUMNS, SQUARES, EXTREMES, true>(tile, near, none);
+    }
+    if SQUARES && !pass.sum.is_finite() && near != 0.0 {
+        // There are infinities, or deviations that leave the range of floats: sums are of the values then.
+        near = 0.0;
+        pass = match skip {
+            true => Pass::of::<T, COLUMNS, SQUARES, EXTREMES, true>(tile, near, none),
+            false => Pass::of::<T, COLUMNS, SQUARES, EXTREMES, false>(tile, near, none),
+        };
+    }
+    let n = pass.count as f64;
+    partial.count = pass.count;
+    partial.sum = pass.sum;
+    if SQUARES && near != 0.0 {
+        let (base, rest) = two_product(n, near);
+        let (sum, lost) = two_sum(base, pass.sum);
+        (partial.sum, partial.rest) = (sum, rest + lost);
+    }
+    if EXTREMES {
+        (partial.min, partial.max) = (T::of_key(pass.extremes.0), T::of_key(pass.extremes.1));
+    }
+    if !T::FLOAT && (wants.sum || wants.moments) {
         partial.exact = T::sum_exact(tile);
-        partial.sum = partial.exact as f64;
+        (partial.sum, partial.rest) = (partial.exact as f64, 0.0);
     }
-    let all_valid = partial.count == tile.len() as u64;
-    if wants.min || wants.max {
-        let (min, max) = (partial.min, partial.max);
-        (partial.min, partial.max) = if all_valid {
-            extremes::<T, false>(tile, min, max)
-        } else {
-            extremes::<T, true>(tile, min, max)
-        };
-    }
-    if wants.moments && partial.count > 0 {
-        let mean = partial.sum / partial.count as f64;
-        let moved = partial.count as f64 * (mean - near) * (mean - near);
-        partial.m2 = if moved <= NEAR * squares_near {
-            squares_near - moved
-        } else if all_valid {
-            squares::<T, false>(tile, mean)
-        } else {
-            squares::<T, true>(tile, mean)
-        };
+    if SQUARES && pass.count > 0 {
+        if pass.sum * (pass.sum / n) > NEAR * pass.squares {
+            let mean = partial.sum / n;
+            pass = match skip {
+                true => Pass::of::<T, COLUMNS, true, false, true>(tile, mean, none),
+                false => Pass::of::<T, COLUMNS, true, false, false>(tile, mean, none),
+            };
+        }
+        partial.m2 = pass.squares - pass.sum * (pass.sum / n);
     }
     partial
 }
 
-/// Sum over `tile` of `value`, by columns.
-#[inline(always)]
-fn total_of<T: Cell>(tile: &[T], value: impl Fn(T) -> f64) -> f64 {
-    let mut columns = [0.0; COLUMNS];
-    let mut pairs = tile.chunks_exact(2 * COLUMNS);
-    for pair in &mut pairs {
-        let (a, b) = pair.split_at(COLUMNS);
-        for (sum, (&a, &b)) in columns.iter_mut().zip(a.iter().zip(b)) {
-            *sum += value(a) + value(b);
+/// What one pass over a tile finds.
+struct Pass<K> {
+    /// Cells; those that aren't NaN, if NaN was skipped.
+    count: u64,
+    /// Sum of floats; with squares, the sum of the deviations of any cells from `near`.
+    sum: f64,
+    /// Sum of the squared deviations from `near`.
+    squares: f64,
+    extremes: (K, K),
+}
+
+impl<K: Copy + PartialOrd> Pass<K> {
+    /// Goes over `tile` once, by columns. With `SKIP`, NaN doesn't count.
+    #[inline(always)]
+    fn of<
+        T: Cell<Key = K>,
+        const COLUMNS: usize,
+        const SQUARES: bool,
+        const EXTREMES: bool,
+        const SKIP: bool,
+    >(
+        tile: &[T],
+        near: f64,
+        none: (K, K),
+    ) -> Self {
+        let mut columns = Columns::<K, COLUMNS> {
+            counts: [0; COLUMNS],
+            sums: [0.0; COLUMNS],
+            squares: [0.0; COLUMNS],
+            mins: [none.0; COLUMNS],
+            maxs: [none.1; COLUMNS],
+        };
+        let mut rows = tile.chunks_exact(COLUMNS);
+        for row in &mut rows {
+            columns.add::<T, SQUARES, EXTREMES, SKIP>(row, near, none);
+        }
+        columns.add::<T, SQUARES, EXTREMES, SKIP>(rows.remainder(), near, none);
+        let Columns { counts, sums, squares, mins, maxs } = columns;
+        let min = mins.iter().fold(none.0, |min, &key| if key < min { key } else { min });
+        let max = maxs.iter().fold(none.1, |max, &key| if key > max { key } else { max });
+        let count = if SKIP { counts.iter().sum::<u32>().into() } else { tile.len() as u64 };
+        Self { count, sum: join(sums), squares: join(squares), extremes: (min, max) }
+    }
+}
+
+struct Columns<K, const COLUMNS: usize> {
+    counts: [u32; COLUMNS],
+    sums: [f64; COLUMNS],
+    squares: [f64; COLUMNS],
+    mins: [K; COLUMNS],
+    maxs: [K; COLUMNS],
+}
+
+impl<K: Copy + PartialOrd, const COLUMNS: usize> Columns<K, COLUMNS> {
+    /// Adds a row of up to `COLUMNS` cells.
+    #[inline(always)]
+    fn add<T: Cell<Key = K>, const SQUARES: bool, const EXTREMES: bool, const SKIP: bool>(
+        &mut self,
+        row: &[T],
+        near: f64,
+        none: (K, K),
+    ) {
+        for (column, &cell) in row.iter().enumerate().take(COLUMNS) {
+            let skip = SKIP && cell.is_nan();
+            if SKIP {
+                self.counts[column] += u32::from(!skip);
+            }
+            let value = if skip { 0.0 } else { cell.to_f64() };
+            if SQUARES {
+                let deviation = if skip { 0.0 } else { value - near };
+                self.sums[column] += deviation;
+                self.squares[column] += deviation * deviation;
+            } else if T::FLOAT {
+                self.sums[column] += value;
+            }
+            if EXTREMES {
+                let (low, high) = if skip { none } else { (cell.key(), cell.key()) };
+                self.mins[column] = if low < self.mins[column] { low } else { self.mins[column] };
+                self.maxs[column] = if high > self.maxs[column] { high } else { self.maxs[column] };
+            }
         }
     }
-    for row in pairs.remainder().chunks(COLUMNS) {
-        for (sum, &cell) in columns.iter_mut().zip(row) {
-            *sum += value(cell);
-        }
-    }
-    join(columns)
 }
 
 /// The sum of columns, pairwise.
 #[inline(always)]
-fn join(mut columns: [f64; COLUMNS]) -> f64 {
+fn join<const COLUMNS: usize>(mut columns: [f64; COLUMNS]) -> f64 {
     let mut width = COLUMNS / 2;
     while width > 0 {
         let (sums, more) = columns.split_at_mut(width);
@@ -137,57 +236,4 @@ fn join(mut columns: [f64; COLUMNS]) -> f64 {
         width /= 2;
     }
     columns[0]
-}
-
-/// Sum, and sum of the squared deviations from `near`, in one pass.
-#[inline(always)]
-fn sum_and_squares<T: Cell>(tile: &[T], near: f64) -> (f64, f64) {
-    let (mut sums, mut squares) = ([0.0; COLUMNS], [0.0; COLUMNS]);
-    let mut rows = tile.chunks_exact(COLUMNS);
-    for row in &mut rows {
-        for ((sum, square), &cell) in sums.iter_mut().zip(&mut squares).zip(row) {
-            let value = cell.to_f64();
-            *sum += value;
-            *square += (value - near) * (value - near);
-        }
-    }
-    for ((sum, square), &cell) in sums.iter_mut().zip(&mut squares).zip(rows.remainder()) {
-        let value = cell.to_f64();
-        *sum += value;
-        *square += (value - near) * (value - near);
-    }
-    (join(sums), join(squares))
-}
-
-#[inline(always)]
-fn sum<T: Cell>(tile: &[T]) -> f64 {
-    total_of(tile, T::to_f64)
-}
-
-/// Sum and number of the cells that aren't NaN.
-#[inline(always)]
-fn sum_valid<T: Cell>(tile: &[T]) -> (f64, u64) {
-    let sum = total_of(tile, |cell| if cell.is_nan() { 0.0 } else { cell.to_f64() });
-    (sum, tile.iter().fold(0u32, |count, cell| count + u32::from(!cell.is_nan())).into())
-}
-
-/// Smallest and largest cell; with `SKIP`, of those that aren't NaN.
-#[inline(always)]
-fn extremes<T: Cell, const SKIP: bool>(tile: &[T], min: T, max: T) -> (T, T) {
-    let none = (min.key(), max.key());
-    let (min, max) = tile.iter().fold(none, |(min, max), cell| {
-        let skip = SKIP && cell.is_nan();
-        let (low, high) = if skip { none } else { (cell.key(), cell.key()) };
-        (if low < min { low } else { min }, if high > max { high } else { max })
-    });
-    (T::of_key(min), T::of_key(max))
-}
-
-/// Sum of squared deviations from `mean`; with `SKIP`, of the cells that aren't NaN.
-#[inline(always)]
-fn squares<T: Cell, const SKIP: bool>(tile: &[T], mean: f64) -> f64 {
-    total_of(tile, |cell| {
-        let deviation = if SKIP && cell.is_nan() { 0.0 } else { cell.to_f64() - mean };
-        deviation * deviation
-    })
 }

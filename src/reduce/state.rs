@@ -11,6 +11,13 @@ pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - of_b)) + (b - of_b))
 }
 
+/// A product of two floats, and what rounding took from it.
+#[inline(always)]
+pub(super) fn two_product(a: f64, b: f64) -> (f64, f64) {
+    let product = a * b;
+    (product, a.mul_add(b, -product))
+}
+
 /// A compensated sum: its running value and the collected rounding errors.
 #[inline(always)]
 pub(super) fn total(near: f64, rest: f64) -> f64 {
@@ -37,15 +44,22 @@ impl<T: Cell> Partial<T> {
         Self { count: 0, sum: 0.0, rest: 0.0, exact: 0, min, max, m2: 0.0 }
     }
 
+    /// Adds `other`, in what is wanted of it.
     #[inline(always)]
-    pub(super) fn merge<const TOTAL: bool>(&mut self, other: &Self) {
+    pub(super) fn append<const TOTAL: bool>(&mut self, other: &Self, wants: Wants) {
+        if self.count == 0 {
+            *self = *other;
+            return;
+        }
         if other.count == 0 {
             return;
         }
-        self.m2 = merge_m2(
-            (self.count, total(self.sum, self.rest), self.m2),
-            (other.count, total(other.sum, other.rest), other.m2),
-        );
+        if wants.moments {
+            self.m2 = merge_m2(
+                (self.count, total(self.sum, self.rest), self.m2),
+                (other.count, total(other.sum, other.rest), other.m2),
+            );
+        }
         let (sum, lost) = two_sum(self.sum, other.sum);
         self.sum = sum;
         self.rest += lost + other.rest;
@@ -238,7 +252,7 @@ impl<T: Cell> State<T> {
 
     /// Merges group `i` of `other` into group `group_of(i)`; both must exist.
     pub(super) fn merge<const TOTAL: bool>(&mut self, other: &mut Self, group_of: &dyn Fn(usize) -> usize) {
-        self.settle();
+        // Where moments are kept, as they must be to need a count here, there are no steps.
         other.settle();
         for group in 0..other.counts.len() {
             if other.counts[group] > 0 {

@@ -26,7 +26,7 @@ impl Wants {
 /// Decodes all of `chunk` (its position in the grid, C order) and says what is in it; `None` for a hole.
 ///
 /// # Errors
-/// As [`Reader::visit_part`]; [`crate::Error::Grid`] if there is no such chunk, or its dtype can't be reduced.
+/// As [`Reader::visit_pieces`]; [`crate::Error::Grid`] if there is no such chunk, or its dtype can't be reduced.
 pub fn chunk_stats(reader: &mut Reader, variable: &Variable, chunk: u64) -> Result<Option<ChunkStats>> {
     let Some((origin, shape)) = variable.grid.chunk_extent(chunk) else {
         return Err(misfit(format!("no chunk {chunk} of `{}`", variable.name)));
@@ -34,7 +34,7 @@ pub fn chunk_stats(reader: &mut Reader, variable: &Variable, chunk: u64) -> Resu
     let within = shape.iter().map(|&len| DimSelection::all(len)).collect();
     let part = Part { chunk, origin, shape, within, masks: Vec::new() };
     let mut states = Accumulators::try_new(variable.dtype, 1, Wants::ALL, NanPolicy::Null)?;
-    let read = reader.visit_part(variable, &part, &mut |_, block| states.add_run(0, block, None))?;
+    let read = reader.visit_pieces(variable, &part, &mut |_, cells| states.add_run(0, cells, None))?;
     Ok(states.summary(part.len()).filter(|_| read))
 }
 

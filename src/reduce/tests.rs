@@ -92,7 +92,7 @@ fn close(got: f64, want: f64, scale: f64) -> bool {
 }
 
 /// A sum with negligible error: values are added in order of size, by compensation.
-fn exact_sum(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn exact_sum(values: impl Iterator<Item = f64>) -> f64 {
     let (mut sum, mut rest) = (0.0, 0.0);
     for value in values {
         let (near, lost) = super::state::two_sum(sum, value);

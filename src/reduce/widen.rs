@@ -110,22 +110,3 @@ impl Widen for u64 {
         Some(Values::UInt64(values.to_vec()))
     }
 }
-
-/// The dtype of a block.
-pub(super) fn dtype_of(block: &Block<'_>) -> DType {
-    match block {
-        Block::Float16(_) => DType::Float16,
-        Block::BFloat16(_) => DType::BFloat16,
-        Block::Float32(_) => DType::Float32,
-        Block::Float64(_) => DType::Float64,
-        Block::Int8(_) => DType::Int8,
-        Block::Int16(_) => DType::Int16,
-        Block::Int32(_) => DType::Int32,
-        Block::Int64(_) => DType::Int64,
-        Block::UInt8(_) => DType::UInt8,
-        Block::UInt16(_) => DType::UInt16,
-        Block::UInt32(_) => DType::UInt32,
-        Block::UInt64(_) => DType::UInt64,
-        Block::Bitmask(_) => DType::Bitmask,
-    }
-}

@@ -2,7 +2,7 @@
 //! no more, ranges decode a small part of a large object, and damaged payloads never panic.
 
 use crate::{corpus, memory};
-use millibar::codec::{DecodeStats, ElementRange, Pipeline, Scratch, Values};
+use millibar::codec::{Block, DecodeStats, ElementRange, Piece, Pipeline, Scratch, Values};
 use millibar::source::{Bytes, LocalFile};
 use millibar::tgm::{File, Limits, Object};
 use millibar::{Error, each_dtype};
@@ -119,6 +119,55 @@ fn ranges_are_slices_of_the_full_decode() {
         prop_assert!(le_bytes(&got) == want, "{}: {ranges:?}", sample.object.place);
         Ok(())
     });
+}
+
+/// The little-endian bytes of a piece, spelt out.
+fn spelt_out(piece: Piece<'_>) -> Vec<u8> {
+    match piece {
+        Piece::Values(block) => {
+            each_dtype!(Block, block, v => v.iter().flat_map(|x| x.to_le_bytes()).collect())
+        }
+        Piece::Constant(value, len) => spelt_out(Piece::Values(value)).repeat(len),
+        Piece::Packed(samples, packing) => {
+            samples.iter().flat_map(|&sample| packing.value(sample).to_le_bytes()).collect()
+        }
+    }
+}
+
+#[test]
+fn pieces_spelt_out_are_the_values() {
+    let samples = samples();
+    if samples.is_empty() {
+        return;
+    }
+    let scratch = std::cell::RefCell::new(Scratch::default());
+    let seen = std::cell::RefCell::new(DecodeStats::default());
+    run(4000, case(samples.len()), |(index, parts, threshold)| {
+        let sample = &samples[index];
+        let mut ranges = ranges_of(sample, &parts);
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup_by(|next, last| next.start < last.start + last.count);
+        let mut got = Vec::new();
+        let mut stats = DecodeStats::default();
+        let visited = sample.pipeline.visit_pieces(
+            &sample.region,
+            &ranges,
+            threshold,
+            &mut scratch.borrow_mut(),
+            &mut stats,
+            &mut |_, piece| {
+                got.extend(spelt_out(piece));
+                Ok(())
+            },
+        );
+        visited.map_err(|e| TestCaseError::fail(e.to_string()))?;
+        let want: Vec<u8> = ranges.iter().flat_map(|range| sample.slice(range)).copied().collect();
+        prop_assert!(got == want, "{}: {ranges:?}", sample.object.place);
+        seen.borrow_mut().add(&stats);
+        Ok(())
+    });
+    let seen = seen.into_inner();
+    assert!(seen.elements_constant > 1000 && seen.elements_packed > 1000, "{seen:?}");
 }
 
 #[test]

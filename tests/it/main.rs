@@ -18,6 +18,8 @@ mod differential;
 mod expressions;
 #[cfg(feature = "flight")]
 mod flight;
+#[cfg(feature = "engine")]
+mod forms;
 mod framing;
 mod framing_rules;
 mod hostile;

@@ -6,6 +6,8 @@ use std::cell::Cell;
 thread_local! {
     /// Bytes held, and the most that were held, since the thread's count was last reset.
     static HELD: Cell<(isize, isize)> = const { Cell::new((0, 0)) };
+    /// Allocations, growing ones included.
+    static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -20,6 +22,9 @@ fn count(change: isize) {
         let now = now.saturating_add(change);
         held.set((now, most.max(now)));
     });
+    if change > 0 {
+        let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
+    }
 }
 
 // SAFETY: every call goes to the system's allocator as it came; counting allocates nothing.
@@ -57,6 +62,13 @@ pub(crate) fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     HELD.with(|held| held.set((0, 0)));
     let result = work();
     (result, HELD.with(|held| held.get().1) as usize)
+}
+
+/// How often `work` allocates on this thread.
+pub(crate) fn allocations(work: impl FnOnce()) -> usize {
+    let before = CALLS.with(Cell::get);
+    work();
+    CALLS.with(Cell::get) - before
 }
 
 #[test]

@@ -302,6 +302,39 @@ impl<'a> Chunk<'a> {
         Ok(BlockStreams { bytes: &rest[..at], decoded_len, short })
     }
 
+    /// What block `n` repeats if all its streams are runs of one byte: 1 to 8 bytes, with their number. `None`
+    /// also where something is wrong with the block.
+    pub(super) fn run_of(&self, n: usize) -> Option<([u8; 8], usize)> {
+        let streams = self.streams(n).ok()?;
+        let mut rest = streams.bytes;
+        let (mut planes, mut count, mut alike) = ([0; 8], 0, true);
+        while !rest.is_empty() {
+            // A run is stored as the negated byte and a token; one of zeros as 0 alone.
+            let (byte, len) = match le32(rest, 0)? {
+                0 => (0, 4),
+                size @ -255..0 if rest.get(4)? & 1 == 1 => (size.unsigned_abs() as u8, 5),
+                _ => return None,
+            };
+            planes.get_mut(count).into_iter().for_each(|plane| *plane = byte);
+            alike &= byte == planes[0];
+            count += 1;
+            rest = &rest[len..];
+        }
+        let long = self.header_len == LONG_HEADER;
+        let filtered = |filter, flag| match long {
+            true => self.bytes[16..22].contains(&filter),
+            false => self.bytes[2] & flag != 0,
+        };
+        let (shuffled, bits_shuffled) = (filtered(1, 0x01), filtered(2, 0x04));
+        if alike {
+            // Bits that differ within a byte go to different places of an element.
+            return (!bits_shuffled || matches!(planes[0], 0 | 0xff)).then_some((planes, 1));
+        }
+        // The streams of a block are its planes, one for each byte of an element.
+        let planar = shuffled && !bits_shuffled && count == self.type_size && count <= planes.len();
+        planar.then_some((planes, count))
+    }
+
     /// Length of `streams` as a chunk of their own.
     pub(super) fn wrapped_len(&self, streams: &BlockStreams<'_>) -> usize {
         self.header_len + 4 + streams.bytes.len()

@@ -120,6 +120,28 @@ impl Windows for Reader<'_> {
         self.unit(at, &mut DecodeStats::default()).map_or(want, |unit| unit.span.end)
     }
 
+    fn repeated(&mut self, span: Range<u64>, width: usize, stats: &mut DecodeStats) -> Option<[u8; 8]> {
+        let unit = self.unit(span.start, stats).ok().filter(|unit| span.end <= unit.span.end)?;
+        let run;
+        let value = match unit.chunk.content {
+            Content::Repeated(value) => value,
+            Content::Stored(_) => return None,
+            Content::Blocks => {
+                run = unit.chunk.run_of(unit.block)?;
+                &run.0[..run.1]
+            }
+        };
+        let mut bytes = [0; 8];
+        match value {
+            [byte] => bytes[..width].fill(*byte),
+            value if value.len() == width && (span.start - unit.span.start).is_multiple_of(width as u64) => {
+                bytes[..width].copy_from_slice(value);
+            }
+            _ => return None,
+        }
+        Some(bytes)
+    }
+
     fn window(&mut self, span: Range<u64>, stats: &mut DecodeStats) -> Result<Window<'_>, Fault> {
         if span.is_empty() {
             return Ok(Window::Lent(&[]));

@@ -80,7 +80,7 @@ impl Aec {
 
 /// Decodes `wanted` samples from an RSI's start on; returns the bit after them (after the padding, if an RSI
 /// was completed and RSIs are padded).
-#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt"))]
+#[multiversion(targets("x86_64+avx2+bmi1+bmi2+lzcnt+popcnt", "aarch64+neon"))]
 fn run<'a>(aec: &'a Aec, bits: &mut Bits<'a>, wanted: usize, out: Samples<'a>) -> Result<u64> {
     let mut stage = Stage::new(aec, bits, out);
     let mut done = 0;

@@ -12,7 +12,7 @@
 use super::reduction::Reduction;
 use super::work::DirectPass;
 use super::worker::Worker;
-use crate::codec::Block;
+use crate::codec::Piece;
 use crate::dataset::Variable;
 use crate::dataset::read::Collect;
 use crate::dataset::stats::ChunkStats;
@@ -104,7 +104,7 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    /// Adds a decoded block that starts at element `first` of the chunk, also to `states` unless they get the
+    /// Adds cells from element `first` of the chunk on, also to `states` unless they get the
     /// statistics.
     ///
     /// # Errors
@@ -112,14 +112,14 @@ impl Gathering {
     pub(super) fn add(
         &mut self,
         first: u64,
-        block: Block<'_>,
+        cells: Piece<'_>,
         reducer: &mut ChunkReducer<'_>,
         states: &mut Accumulators,
     ) -> crate::Result<()> {
         if self.group.is_none() {
-            reducer.feed(first, block, None, states)?;
+            reducer.feed(first, cells, None, states)?;
         }
-        self.chunk.add_run(0, block, None)
+        self.chunk.add_run(0, cells, None)
     }
 
     /// Notes the statistics of the chunk of `part`, and hands them to its group.

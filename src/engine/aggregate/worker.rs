@@ -132,13 +132,13 @@ impl Worker<'_> {
         let mut gathering = self.gather(pass, part, map).map_err(external)?;
         let mut reducer = ChunkReducer::new(part, map);
         let cancelled = self.cancelled;
-        let visited = self.reader.visit_part(variable, part, &mut |first, block| {
+        let visited = self.reader.visit_pieces(variable, part, &mut |first, cells| {
             if cancelled() {
                 return Err(Error::unsupported(&Place::file("cancelled query"), "reading on"));
             }
             match &mut gathering {
-                None => reducer.feed(first, block, None, states),
-                Some(gathering) => gathering.add(first, block, &mut reducer, states),
+                None => reducer.feed(first, cells, None, states),
+                Some(gathering) => gathering.add(first, cells, &mut reducer, states),
             }
         });
         let read = match visited {

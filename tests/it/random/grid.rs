@@ -211,7 +211,7 @@ fn variable(rng: &mut Rng, name: &str, dtype: DType, shape: &[u64], floats: Floa
         })
         .collect();
     let holes = rng.one_in(4);
-    let coding = rng.below(6);
+    let coding = rng.below(PACKED + 1);
     let chunks = ChunkGrid::try_new(shape.to_vec(), chunk_shape.clone()).unwrap().chunks();
     let holes: Vec<bool> = (0..chunks).map(|_| holes && rng.one_in(3)).collect();
     let variable = chunked(name, dtype, shape, &chunk_shape, coding, &values, &holes);
@@ -293,13 +293,45 @@ fn flat_cells(shape: &[u64], origin: &[u64], extent: &[u64]) -> Vec<usize> {
     cells
 }
 
-/// One object: plain, byte-swapped, or compressed by one of the stream codecs, shuffled or not.
+/// Simple packing, of the values that it keeps exactly.
+pub(crate) const PACKED: usize = 6;
+
+/// `values` packed by a step of an eighth, with as many bits as they need up to 16; `None` if that isn't exact.
+fn pack(values: &[f64]) -> Option<(Vec<u8>, Map)> {
+    let reference = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let steps: Vec<u64> = values.iter().map(|value| ((value - reference) * 8.0) as u64).collect();
+    let exact = steps.iter().zip(values).all(|(&step, &value)| reference + 0.125 * step as f64 == value);
+    let bits = 64 - steps.iter().max()?.leading_zeros();
+    if !exact || !reference.is_finite() || bits > 16 {
+        return None;
+    }
+    let mut bytes = vec![0; (values.len() * bits as usize).div_ceil(8)];
+    for at in 0..values.len() * bits as usize {
+        let bit = steps[at / bits as usize] >> (bits as usize - 1 - at % bits as usize) & 1;
+        bytes[at / 8] |= (bit as u8) << (7 - at % 8);
+    }
+    let params = [
+        ("sp_bits_per_value", i64::from(bits)),
+        ("sp_binary_scale_factor", -3),
+        ("sp_decimal_scale_factor", 0),
+    ];
+    let mut params: Map =
+        params.map(|(key, value)| (key.into(), Cbor::Integer(value.into()))).into_iter().collect();
+    params.insert("sp_reference_value".into(), Cbor::Float(reference));
+    Some((bytes, params))
+}
+
+/// One object: plain, byte-swapped, compressed by one of the stream codecs, shuffled or not, or packed.
 fn encode(dtype: DType, shape: &[u64], values: &[f64], coding: usize) -> Chunk {
+    let packed = (coding == PACKED && dtype == DType::Float64).then(|| pack(values)).flatten();
+    if let Some((bytes, params)) = packed {
+        return chunk(dtype, shape, ("simple_packing", "none", "none"), ByteOrder::Little, bytes, params);
+    }
     let byte_order = if coding == 1 { ByteOrder::Big } else { ByteOrder::Little };
     let mut bytes = to_bytes(dtype, values, byte_order);
     let mut params = Map::new();
     let width = dtype.width().unwrap_or(1);
-    let shuffled = coding >= 4 && dtype != DType::Bitmask;
+    let shuffled = matches!(coding, 4 | 5) && dtype != DType::Bitmask;
     if shuffled {
         params.insert("shuffle_element_size".into(), Cbor::Integer((width as u64).into()));
         let elements = bytes.len() / width;
@@ -316,12 +348,25 @@ fn encode(dtype: DType, shape: &[u64], values: &[f64], coding: usize) -> Chunk {
         }
         _ => "none",
     };
+    let filter = if shuffled { "shuffle" } else { "none" };
+    chunk(dtype, shape, ("none", filter, compression), byte_order, bytes, params)
+}
+
+/// One object in memory, of encoded `bytes` and the stages that decode them.
+fn chunk(
+    dtype: DType,
+    shape: &[u64],
+    (encoding, filter, compression): (&str, &str, &str),
+    byte_order: ByteOrder,
+    bytes: Vec<u8>,
+    params: Map,
+) -> Chunk {
     let descriptor = Descriptor {
         dtype,
         shape: shape.to_vec(),
         byte_order,
-        encoding: "none".into(),
-        filter: if shuffled { "shuffle" } else { "none" }.into(),
+        encoding: encoding.into(),
+        filter: filter.into(),
         compression: compression.into(),
         masks: Vec::new(),
         params,
