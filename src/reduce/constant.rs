@@ -11,16 +11,16 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(state: &mut State<T>, value: T, st
     }
     for stretch in stretches {
         if let Target::Run(group) = stretch.to {
-            state.fold::<TOTAL>(group, &repeated::<T, TOTAL>(value, stretch.len as u64));
+            state.fold::<TOTAL>(group, &repeated(value, stretch.len as u64));
         }
     }
 }
 
 /// The state of `count` cells that all are `value`.
-fn repeated<T: Cell, const TOTAL: bool>(value: T, count: u64) -> Partial<T> {
+fn repeated<T: Cell>(value: T, count: u64) -> Partial<T> {
     let (sum, rest) = two_product(value.to_f64(), count as f64);
     // The deviations of infinities, and of NaN, aren't numbers.
     let m2 = 0.0 * (value.to_f64() - value.to_f64());
     let exact = value.to_i128() * i128::from(count);
-    Partial { count, sum, rest, exact, min: value, max: value, m2, ..Partial::empty::<TOTAL>() }
+    Partial { count, sum, rest, exact, min: value, max: value, m2 }
 }

@@ -169,7 +169,8 @@ impl Plan {
         let last = self.shape.len() - 1;
         // The innermost table that isn't tiny: the more of its leaves lie side by side, the better.
         let tables = (0..=last).rev().filter(|&dim| self.len_from(dim) <= TABLE && !self.straddled(dim));
-        let small = tables.clone().find(|&dim| self.len_from(dim) >= ROOM).or(tables.last());
+        let small =
+            tables.clone().find(|&dim| self.len_from(dim) >= ROOM).or_else(|| tables.clone().next_back());
         let long = (0..last).rev().find(|&dim| !self.straddled(dim));
         let long = long.filter(|&dim| self.shape[last] < SHORT && self.len_from(dim) <= LONG_TABLE);
         let dim = match small {
