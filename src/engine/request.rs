@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// Cells of a unit at least, where a limit would make it smaller.
 const LEAST_CELLS: u64 = 1 << 10;
 
-/// Batches of a unit at most, where there are predicates on cells.
-const TAKEN_BATCHES: u64 = 4;
+/// Units of a partition at least, where there are predicates on cells and enough cells for that.
+const TAKEN_UNITS: u64 = 8;
 
 /// What a scan is asked for.
 #[derive(Debug, Clone)]
@@ -75,17 +75,17 @@ impl Request {
         self.variables().fold((0, 0), |(some, all), v| (some + touched(v), all + v.chunks.len() as u64))
     }
 
-    /// How the selection is cut into units: small ones where few rows are wanted, or where predicates may become
-    /// stricter from one to the next.
+    /// How the selection is cut into units: small ones where few rows are wanted, and several for each partition where
+    /// predicates may become stricter from one to the next.
     pub(crate) fn layout(&self) -> Layout {
         let batch = self.batch_size as u64;
-        let target = match self.limit {
-            Some(limit) => (limit as u64).clamp(LEAST_CELLS.min(batch), batch),
-            None => {
-                let most = if self.taken.is_empty() { TARGET_CELLS } else { TAKEN_BATCHES * batch };
-                (self.selection.len() / self.target_partitions as u64).clamp(batch, most.max(batch))
-            }
+        let cells = match self.limit {
+            Some(limit) if self.taken.is_empty() => limit as u64,
+            _ => self.selection.len(),
         };
+        let units = if self.taken.is_empty() { 1 } else { TAKEN_UNITS };
+        let least = if self.limit.is_some() { LEAST_CELLS.min(batch) } else { batch };
+        let target = (cells / (units * self.target_partitions as u64)).clamp(least, TARGET_CELLS.max(batch));
         let whole = self.variables().filter(|v| !v.seeks(target, self.options.range_threshold));
         let grains: Vec<Vec<u64>> = whole.map(|variable| variable.grid.chunk_shape().to_vec()).collect();
         Layout::new(self.selection.clone(), &grains, target)

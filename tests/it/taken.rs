@@ -166,11 +166,12 @@ async fn a_predicate_reads_its_own_variable_first() {
 
 #[tokio::test]
 async fn a_limit_stops_a_scan_that_filters() {
-    let ctx = session(ZSTD, 1, 8192);
+    let ctx = session(ZSTD, 1, 100);
     let (text, rows, metric) =
         run(&ctx, "SELECT time, temperature FROM era WHERE temperature > 201 LIMIT 3").await;
     assert!(text.contains("predicate=temperature@4 > 201, limit=3"), "{text}");
-    assert_eq!((rows, metric("chunks_decoded"), metric("cells_reduced")), (3, 1, 3));
+    assert_eq!((rows, metric("cells_reduced")), (3, 3));
+    assert!(metric("chunks_decoded") < 3, "{}", metric("chunks_decoded"));
     let sql = "SELECT count(*) FROM (SELECT temperature FROM era WHERE temperature > 300 LIMIT 700)";
     assert!(self::rows(&ctx, sql).await.iter().any(|line| line.contains(" 700 ")));
 }
@@ -211,7 +212,7 @@ async fn statistics_lead_to_the_top_few() {
     let narrow = "SELECT level, temperature + 1000 FROM known WHERE temperature > 359 ORDER BY temperature";
     let (_, found, metric) = run(&ctx, narrow).await;
     assert_eq!(found, rows(&ctx, &narrow.replace("FROM known", "FROM era")).await.len() - 4);
-    assert_eq!(metric("chunks_decoded"), 1);
+    assert!(metric("chunks_decoded") < 3, "{}", metric("chunks_decoded"));
     let (text, _, metric) =
         run(&ctx, "SELECT time, temperature FROM known ORDER BY temperature DESC NULLS LAST LIMIT 1").await;
     assert!(text.contains("largest temperature first"), "{text}");
