@@ -1,17 +1,23 @@
-//! Random queries on random grids: reduced on the grid, through rows, and by a model on plain vectors. All
-//! three must agree: counts, smallest and largest values and exact sums identically, sums of floats, means and
-//! deviations within 1e-12 of their scale.
+//! Random queries on random grids: reduced on the grid, through rows, by a model on plain vectors, and by plain
+//! DataFusion on the same data in memory. All must agree: counts, smallest and largest values and exact sums
+//! identically, sums of floats, means and deviations within 1e-12 of their scale (2e-12 where both sides round).
 //!
-//! `MILLIBAR_CASES` sets the number of grids (each with several queries), `MILLIBAR_SEED` the first seed.
+//! `MILLIBAR_CASES` sets the number of grids (each with many queries), `MILLIBAR_SEED` the first seed. Long runs
+//! print where they are every ten seconds, and each failure as it happens; a run that was cut short goes on from the
+//! last seed printed.
 
-use crate::random::grid::{Kind, Model, ModelDim, ModelVar, random};
+use crate::random::grammar::Grammar;
+use crate::random::grid::{Kind, Model, ModelDim, ModelVar, TEXTS, random};
 use crate::random::model::{Answer, answer};
+use crate::random::plain::{self, Agreement};
 use crate::random::query::{Generator, Query, Sql};
 use crate::random::rng::Rng;
+use crate::random::side::Side;
 use crate::random::value::Value;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, UInt64Type};
+use datafusion::datasource::MemTable;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use millibar::dataset::read::{ReadOptions, Reader};
@@ -20,7 +26,10 @@ use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
 use millibar::reduce::chunk_stats;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 const QUERIES: usize = 8;
 
@@ -28,24 +37,112 @@ pub(crate) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
-pub(crate) fn session(
-    grid: &Arc<GridTable>,
-    nan_as_null: bool,
+/// What came of the queries on some grids.
+#[derive(Debug, Default)]
+struct Outcome {
+    queries: usize,
+    /// Reduced on the grid.
+    on_grid: usize,
+    /// Why plain DataFusion refused some.
+    refused: Vec<String>,
+    wrong: Vec<String>,
+}
+
+impl Outcome {
+    fn add(&mut self, other: Self) {
+        self.queries += other.queries;
+        self.on_grid += other.on_grid;
+        self.refused.extend(other.refused);
+        self.wrong.extend(other.wrong);
+    }
+}
+
+/// Runs `case` for `cases` seeds on two threads, each with a runtime of its own.
+fn over_seeds<F: Future<Output = Outcome>>(cases: u64, case: impl Fn(u64) -> F + Sync) -> Outcome {
+    let first = setting("MILLIBAR_SEED", 1);
+    let (next, total) = (AtomicU64::new(first), Mutex::new(Outcome::default()));
+    let shown = Mutex::new(Instant::now());
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + cases {
+                return;
+            }
+            let caught = catch_unwind(AssertUnwindSafe(|| runtime.block_on(case(seed))));
+            let mut outcome =
+                caught.unwrap_or_else(|_| Outcome { wrong: vec!["a panic".into()], ..Outcome::default() });
+            for why in &mut outcome.wrong {
+                *why = format!("seed {seed}: {why}");
+                eprintln!("{why}\n");
+            }
+            let mut total = total.lock().unwrap();
+            total.add(outcome);
+            let mut shown = shown.lock().unwrap();
+            if shown.elapsed() > Duration::from_secs(10) {
+                *shown = Instant::now();
+                eprintln!("seed {seed}: {} queries, {} wrong", total.queries, total.wrong.len());
+            }
+        }
+    };
+    std::thread::scope(|scope| [0, 1].map(|_| scope.spawn(work)).map(|thread| thread.join().unwrap()));
+    total.into_inner().unwrap()
+}
+
+/// How a session answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setup {
     partitions: usize,
-    on_grid: bool,
-    stages: usize,
-) -> SessionContext {
-    let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(97);
-    let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
+    batch_size: usize,
+    grid_aggregate: bool,
+    grid_final: bool,
+    collect_statistics: &'static str,
+}
+
+impl Setup {
+    pub(crate) fn random(rng: &mut Rng, grid_aggregate: bool) -> Self {
+        Self {
+            partitions: rng.below(4) + 1,
+            batch_size: *rng.pick(&[7, 97, 8192]),
+            grid_aggregate,
+            grid_final: !rng.one_in(3),
+            collect_statistics: rng.pick(&["off", "auto", "on"]),
+        }
+    }
+
+    /// Rows, one partition.
+    const PLAIN: Self = Self {
+        partitions: 1,
+        batch_size: 8192,
+        grid_aggregate: false,
+        grid_final: false,
+        collect_statistics: "off",
+    };
+
+    /// A session without any table.
+    fn session(self) -> SessionContext {
+        let config =
+            SessionConfig::new().with_target_partitions(self.partitions).with_batch_size(self.batch_size);
+        let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
+        let state = ctx.state_ref();
+        let settings = [
+            ("grid_aggregate", self.grid_aggregate.to_string()),
+            ("grid_final", self.grid_final.to_string()),
+            ("collect_statistics", self.collect_statistics.to_string()),
+        ];
+        for (option, value) in settings {
+            state.write().config_mut().options_mut().set(&format!("millibar.{option}"), &value).unwrap();
+        }
+        ctx
+    }
+}
+
+/// A session with the grid as table `t`.
+pub(crate) fn session(setup: Setup, grid: &Arc<GridTable>, nan_as_null: bool) -> SessionContext {
+    let ctx = setup.session();
     let overrides = TableOverrides { nan_as_null: Some(nan_as_null), ..Default::default() };
     let table = TensorTable::new("t", Arc::clone(grid), overrides);
     ctx.register_table("t", Arc::new(table)).unwrap();
-    let state = ctx.state_ref();
-    for (option, value) in [("grid_aggregate", on_grid), ("grid_final", stages == 1)] {
-        let key = format!("millibar.{option}");
-        state.write().config_mut().options_mut().set(&key, &value.to_string()).unwrap();
-    }
-    drop(state);
     ctx
 }
 
@@ -70,6 +167,11 @@ fn values(array: &ArrayRef) -> Vec<Value> {
             let wide = cast(array, &DataType::Float64).unwrap();
             let wide = wide.as_primitive::<Float64Type>();
             rows.map(|i| pick(i, &|i| Value::Float(wide.value(i)))).collect()
+        }
+        DataType::Utf8 => {
+            let array = array.as_string::<i32>();
+            let label = |text: &str| TEXTS.into_iter().find(|known| *known == text).unwrap();
+            rows.map(|i| pick(i, &|i| Value::Text(label(array.value(i))))).collect()
         }
         _ => {
             let wide = cast(array, &DataType::Int64).unwrap();
@@ -145,62 +247,97 @@ fn analyze(grid: &GridTable, rng: &mut Rng) {
     let mut reader = Reader::new(ReadOptions::default());
     for variable in &grid.variables {
         for chunk in (0..variable.grid.chunks()).filter(|_| share == 2 || (share == 1 && rng.one_in(2))) {
-            if let Some(stats) = chunk_stats(&mut reader, variable, chunk).unwrap() {
+            if variable.stats.get(chunk).is_none()
+                && let Some(stats) = chunk_stats(&mut reader, variable, chunk).unwrap()
+            {
                 assert!(variable.stats.put(chunk, &stats));
             }
         }
     }
 }
 
-/// Runs random queries on a grid; how many were reduced on the grid, and what was wrong.
-async fn run_queries(
-    grid: &Arc<GridTable>,
-    model: &Model,
-    rng: &mut Rng,
-    queries: usize,
-) -> (usize, Vec<String>) {
+/// Runs random queries of the small grammar on a grid.
+async fn run_queries(grid: &Arc<GridTable>, model: &Model, rng: &mut Rng, queries: usize) -> Outcome {
     analyze(grid, rng);
-    let partitions = rng.below(4) + 1;
-    let stages = rng.below(2) + 1;
-    let context = |on| session(grid, !model.nan_is_value, partitions, on, stages);
-    let contexts = Contexts { on: context(true), off: context(false) };
-    let (mut on_grid, mut wrong) = (0, Vec::new());
+    let [on, off] = [true, false].map(|on| session(Setup::random(rng, on), grid, !model.nan_is_value));
+    let contexts = Contexts { on, off };
+    let mut outcome = Outcome { queries, ..Outcome::default() };
     for _ in 0..queries {
         let query = Generator { model, rng }.query();
         match check(&contexts, model, &query).await {
-            Ok(reduced) => on_grid += usize::from(reduced),
-            Err(why) => wrong.push(why),
+            Ok(reduced) => outcome.on_grid += usize::from(reduced),
+            Err(why) => outcome.wrong.push(why),
         }
     }
-    (on_grid, wrong)
+    outcome
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn grid_rows_and_model_agree() {
-    let (cases, first) = (setting("MILLIBAR_CASES", 40), setting("MILLIBAR_SEED", 1));
-    let (mut on_grid, mut wrong) = (0, Vec::new());
-    for seed in first..first + cases {
+#[test]
+fn grid_rows_and_model_agree() {
+    let outcome = over_seeds(setting("MILLIBAR_CASES", 40), |seed| async move {
         let mut rng = Rng::new(seed);
         let (grid, model) = random(&mut rng);
-        let (reduced, why) = run_queries(&grid, &model, &mut rng, QUERIES).await;
-        on_grid += reduced;
-        wrong.extend(why.into_iter().map(|why| format!("seed {seed}: {why}")));
-    }
-    let queries = cases as usize * QUERIES;
+        run_queries(&grid, &model, &mut rng, QUERIES).await
+    });
+    let (wrong, queries) = (outcome.wrong, outcome.queries);
     assert!(wrong.is_empty(), "{} of {queries} queries:\n{}", wrong.len(), wrong.join("\n\n"));
     // Nearly all of the grammar is reduced on the grid; were it not, the test would compare rows with rows.
+    let on_grid = outcome.on_grid;
     assert!(on_grid * 10 >= queries * 9, "only {on_grid} of {queries} queries were reduced on the grid");
+}
+
+/// Statements for each grid, of the large grammar.
+const STATEMENTS: usize = 30;
+
+/// Puts random statements to a grid and to the same data as a plain table.
+async fn run_statements(grid: &Arc<GridTable>, model: &Model, rng: &mut Rng, statements: usize) -> Outcome {
+    analyze(grid, rng);
+    let side = Side::random(rng, model, grid);
+    let ours = [true, false].map(|on| session(Setup::random(rng, on), grid, !model.nan_is_value));
+    let plain = Setup::PLAIN.session();
+    let schema = TensorTable::new("t", Arc::clone(grid), TableOverrides::default()).arrow_schema().clone();
+    let data = plain::batch(model, &schema);
+    let table = MemTable::try_new(data.schema(), vec![vec![data]]).unwrap();
+    plain.register_table("t", Arc::new(table)).unwrap();
+    ours.iter().chain([&plain]).for_each(|ctx| side.register(ctx));
+    let mut outcome = Outcome { queries: statements, ..Outcome::default() };
+    for _ in 0..statements {
+        let statement = Grammar::new(model, rng, side.beside()).statement();
+        // Rows are what the plain table is most like; they need fewer cases.
+        let contexts: Vec<_> = ours.iter().take(1 + usize::from(rng.one_in(4))).collect();
+        match plain::agree(&contexts, &plain, &statement).await {
+            Ok(Agreement::Answers) => {}
+            Ok(Agreement::Refused(why)) => outcome.refused.push(why),
+            Err(why) => outcome.wrong.push(why),
+        }
+    }
+    outcome
+}
+
+#[test]
+fn tensors_and_plain_tables_agree() {
+    let outcome = over_seeds(setting("MILLIBAR_CASES", 100), |seed| async move {
+        let mut rng = Rng::new(seed ^ 0x7ab1e);
+        let (grid, model) = random(&mut rng);
+        run_statements(&grid, &model, &mut rng, STATEMENTS).await
+    });
+    let (wrong, queries) = (outcome.wrong, outcome.queries);
+    assert!(wrong.is_empty(), "{} of {queries} statements:\n{}", wrong.len(), wrong.join("\n\n"));
+    let refused = outcome.refused;
+    let few = refused.len() * 30 < queries;
+    assert!(few, "{} of {queries} statements are refused:\n{}", refused.len(), refused.join("\n"));
 }
 
 /// The vectors of a table, from its rows (whose cells other tests compare with the manifest).
 pub(crate) async fn model_of(grid: &Arc<GridTable>) -> Model {
-    let ctx = session(grid, true, 1, false, 1);
+    let ctx = session(Setup::PLAIN, grid, true);
     let batches = ctx.sql("SELECT * FROM t").await.unwrap().collect().await.unwrap();
     let dims = grid.dims.iter().map(|dim| ModelDim {
         name: dim.name.clone(),
         kind: match dim.coord.data_type() {
             DataType::Timestamp(..) => Kind::Time,
             DataType::Float32 | DataType::Float64 => Kind::Float,
+            DataType::Utf8 => Kind::Text,
             _ => Kind::Int,
         },
         labels: values(&dim.coord),
@@ -224,9 +361,12 @@ async fn corpus_grids_agree() {
         let dataset = Dataset::open_file(dir.join(name).to_str().unwrap()).unwrap();
         for table in &dataset.tables {
             let model = model_of(table).await;
-            let (reduced, wrong) = run_queries(table, &model, &mut Rng::new(7), 3 * QUERIES).await;
-            assert!(wrong.is_empty(), "{name}: {}", wrong.join("\n\n"));
+            let outcome = run_queries(table, &model, &mut Rng::new(7), 3 * QUERIES).await;
+            assert!(outcome.wrong.is_empty(), "{name}: {}", outcome.wrong.join("\n\n"));
+            let reduced = outcome.on_grid;
             assert!(reduced > 2 * QUERIES, "{name}: only {reduced} queries were reduced on the grid");
+            let outcome = run_statements(table, &model, &mut Rng::new(7), STATEMENTS).await;
+            assert!(outcome.wrong.is_empty(), "{name}: {}", outcome.wrong.join("\n\n"));
         }
     }
 }

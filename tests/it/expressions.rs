@@ -4,7 +4,8 @@
 //!
 //! `MILLIBAR_CASES` sets the number of grids (each with several queries), `MILLIBAR_SEED` the first seed.
 
-use crate::differential::{is_on_grid, model_of, run, session, setting};
+use crate::differential::{Setup, is_on_grid, model_of, run, session, setting};
+use crate::random::encode::Coding;
 use crate::random::grid::{Kind, Model, chunked, random};
 use crate::random::rng::Rng;
 use crate::random::value::Value;
@@ -189,10 +190,7 @@ async fn run_queries(
     rng: &mut Rng,
     queries: usize,
 ) -> (usize, Vec<String>) {
-    let partitions = rng.below(3) + 1;
-    let stages = rng.below(2) + 1;
-    let context = |on| session(grid, !model.nan_is_value, partitions, on, stages);
-    let (on, off) = (context(true), context(false));
+    let [on, off] = [true, false].map(|on| session(Setup::random(rng, on), grid, !model.nan_is_value));
     let (mut on_grid, mut wrong) = (0, Vec::new());
     for _ in 0..queries {
         let query = Writer { model, rng }.query();
@@ -231,11 +229,11 @@ fn large(others: bool) -> Arc<GridTable> {
     let mut a = cells(0.125, 0.0);
     a.iter_mut().step_by(11).for_each(|cell| *cell = f64::NAN);
     let mut variables = vec![
-        chunked("a", DType::Float32, &shape, &by_time, 0, &a, &[]),
-        chunked("b", DType::Float64, &shape, &by_time, 4, &cells(1.0, 0.5), &[false, true]),
+        chunked("a", DType::Float32, &shape, &by_time, Coding::Plain, &a, &[]),
+        chunked("b", DType::Float64, &shape, &by_time, Coding::ShuffleZstd, &cells(1.0, 0.5), &[false, true]),
     ];
     if others {
-        variables.push(chunked("c", DType::Int16, &shape, &[3, 35, 64], 2, &cells(1.0, 7.0), &[]));
+        variables.push(chunked("c", DType::Int16, &shape, &[3, 35, 64], Coding::Zstd, &cells(1.0, 7.0), &[]));
     }
     let along =
         |n: i64, step: f64| Arc::new(Float64Array::from_iter_values((0..n).map(|i| i as f64 * step - 40.0)));

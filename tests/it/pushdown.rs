@@ -1,5 +1,6 @@
 //! Which aggregates are reduced on the grid, and that they read no more than they must.
 
+use crate::random::encode::Coding;
 use crate::random::grid::chunked;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, TimestampNanosecondArray};
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -23,15 +24,15 @@ const LATS: i64 = 19;
 const LONS: i64 = 36;
 
 /// Plain bytes, or a stream codec.
-pub(crate) const PLAIN: usize = 0;
-pub(crate) const ZSTD: usize = 2;
+pub(crate) const PLAIN: Coding = Coding::Plain;
+pub(crate) const ZSTD: Coding = Coding::Zstd;
 
 fn dim(name: &str, coord: ArrayRef) -> Dim {
     Dim { name: name.into(), coord, attributes: Map::new() }
 }
 
 /// 4 times x 10 levels x 19 x 36; one chunk for each time and level.
-fn grid(coding: usize) -> Arc<GridTable> {
+fn grid(coding: Coding) -> Arc<GridTable> {
     let shape = [TIMES, LEVELS, LATS, LONS].map(|len| len as u64);
     let chunk = [1, 1, shape[2], shape[3]];
     let cells: u64 = shape.iter().product();
@@ -57,14 +58,14 @@ fn grid(coding: usize) -> Arc<GridTable> {
     })
 }
 
-fn session_with(coding: usize, runtime: RuntimeEnv) -> SessionContext {
+fn session_with(coding: Coding, runtime: RuntimeEnv) -> SessionContext {
     let ctx = session_context(SessionConfig::new().with_target_partitions(2), Arc::new(runtime)).unwrap();
     let table = TensorTable::new("era", grid(coding), TableOverrides::default());
     ctx.register_table("era", Arc::new(table)).unwrap();
     ctx
 }
 
-pub(crate) fn session(coding: usize) -> SessionContext {
+pub(crate) fn session(coding: Coding) -> SessionContext {
     session_with(coding, RuntimeEnv::default())
 }
 

@@ -1,6 +1,7 @@
 //! What scans take from the plan above them: predicates on values, what joins and sorts find out, limits. Each answer
 //! is that of the same query with predicates on rows, and no more is read than the answer needs.
 
+use crate::random::encode::Coding;
 use crate::random::grid::chunked;
 use datafusion::arrow::array::{
     ArrayRef, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray,
@@ -22,15 +23,15 @@ use std::sync::Arc;
 const SHAPE: [u64; 4] = [4, 5, 19, 36];
 const HOUR: i64 = 3_600_000_000_000;
 /// Plain bytes, or a stream codec.
-const PLAIN: usize = 0;
-const ZSTD: usize = 2;
+const PLAIN: Coding = Coding::Plain;
+const ZSTD: Coding = Coding::Zstd;
 
 fn dim(name: &str, coord: ArrayRef) -> Dim {
     Dim { name: name.into(), coord, attributes: Map::new() }
 }
 
 /// 4 times x 5 levels x 19 x 36; latitudes are float32 and end in .1; a chunk of `wind` is a hole.
-fn grid(coding: usize) -> Arc<GridTable> {
+fn grid(coding: Coding) -> Arc<GridTable> {
     let cells: u64 = SHAPE.iter().product();
     let chunk = [1, 1, SHAPE[2], SHAPE[3]];
     // each chunk has a range of its own
@@ -61,7 +62,7 @@ fn grid(coding: usize) -> Arc<GridTable> {
     })
 }
 
-fn session(coding: usize, partitions: usize, batch_size: usize) -> SessionContext {
+fn session(coding: Coding, partitions: usize, batch_size: usize) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(batch_size);
     let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
     let table = TensorTable::new("era", grid(coding), TableOverrides::default());

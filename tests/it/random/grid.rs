@@ -1,19 +1,17 @@
 //! Random tables, as a `GridTable` over encoded bytes in memory and as plain vectors.
 
+use super::encode::{Coding, encode};
 use super::rng::Rng;
 use super::value::Value;
 use datafusion::arrow::array::{
-    ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, TimestampNanosecondArray,
+    ArrayRef, Float32Array, Float64Array, Int32Array, Int64Array, StringArray, TimestampNanosecondArray,
 };
 use half::{bf16, f16};
-use millibar::codec::Pipeline;
 use millibar::dataset::stats::VariableStats;
-use millibar::dataset::{Chunk, Dim, GridTable, Variable};
-use millibar::source::{Bytes, Source, Stamp};
+use millibar::dataset::{Dim, GridTable, Variable};
 use millibar::tensor::ChunkGrid;
-use millibar::tgm::{ByteOrder, DType, Descriptor, Limits, Map, Object, Value as Cbor};
-use millibar::{Place, Result};
-use std::ops::Range;
+use millibar::tgm::{DType, Map};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the labels of a dim are.
@@ -22,6 +20,7 @@ pub(crate) enum Kind {
     Int,
     Float,
     Time,
+    Text,
 }
 
 #[derive(Debug)]
@@ -29,6 +28,19 @@ pub(crate) struct ModelDim {
     pub name: String,
     pub kind: Kind,
     pub labels: Vec<Value>,
+}
+
+impl ModelDim {
+    /// Whether SQL can do sums with the labels.
+    pub(crate) fn is_numeric(&self) -> bool {
+        matches!(self.kind, Kind::Int | Kind::Float)
+    }
+
+    /// Whether no label comes twice.
+    pub(crate) fn is_unique(&self) -> bool {
+        let labels: BTreeSet<String> = self.labels.iter().map(|label| label.key()).collect();
+        labels.len() == self.labels.len()
+    }
 }
 
 #[derive(Debug)]
@@ -77,31 +89,12 @@ impl Model {
     }
 }
 
-/// Bytes in memory.
-#[derive(Debug)]
-struct Memory {
-    name: Arc<str>,
-    stamp: Stamp,
-    bytes: Bytes,
-}
-
-impl Source for Memory {
-    fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
-    fn len(&self) -> u64 {
-        self.stamp.len
-    }
-
-    fn stamp(&self) -> &Stamp {
-        &self.stamp
-    }
-
-    fn read(&self, range: Range<u64>) -> Result<Bytes> {
-        Ok(self.bytes.slice(range.start as usize..range.end as usize))
-    }
-}
+/// Labels of dims that are texts.
+pub(crate) const TEXTS: [&str; 26] = [
+    "alfa", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett", "kilo",
+    "lima", "mike", "november", "oscar", "papa", "quebec", "romeo", "sierra", "tango", "uniform", "victor",
+    "whiskey", "x-ray", "yankee", "zulu",
+];
 
 const NAMES: [&str; 4] = ["time", "level", "lat", "lon"];
 
@@ -156,7 +149,7 @@ struct Floats {
     nan_is_value: bool,
 }
 
-/// Labels that ascend, descend or do neither, all different.
+/// Labels that ascend, descend or do neither; mostly all different.
 fn dim(rng: &mut Rng, name: &str, most: usize) -> (ModelDim, ArrayRef) {
     let len = rng.below(most) + 1;
     let mut places: Vec<i64> = (0..len as i64).map(|i| i * 2 - rng.between(0, 1)).collect();
@@ -165,8 +158,11 @@ fn dim(rng: &mut Rng, name: &str, most: usize) -> (ModelDim, ArrayRef) {
         1 => (1..len).rev().for_each(|i| places.swap(i, rng.below(i + 1))),
         _ => {}
     }
+    if rng.one_in(10) {
+        (0..len).rev().for_each(|i| places[i] = places[i / 2]);
+    }
     let ints = || places.iter().map(|&place| Value::Int(i128::from(place)));
-    let (kind, labels, coord): (_, Vec<Value>, ArrayRef) = match (name, rng.below(4)) {
+    let (kind, labels, coord): (_, Vec<Value>, ArrayRef) = match (name, rng.below(5)) {
         ("time", _) => {
             let hours = 1_775_001_600_000_000_000_i64; // 2026-04-01
             let times: Vec<i64> = places.iter().map(|place| hours + place * 6 * 3_600_000_000_000).collect();
@@ -178,7 +174,12 @@ fn dim(rng: &mut Rng, name: &str, most: usize) -> (ModelDim, ArrayRef) {
             let narrow: Int32Array = places.iter().map(|&place| place as i32).collect();
             (Kind::Int, ints().collect(), Arc::new(narrow))
         }
-        (_, 2) => {
+        (_, 2) if len * 2 <= TEXTS.len() => {
+            let texts: Vec<&'static str> = places.iter().map(|&place| TEXTS[place as usize + 1]).collect();
+            let labels = texts.iter().map(|&text| Value::Text(text)).collect();
+            (Kind::Text, labels, Arc::new(StringArray::from(texts)))
+        }
+        (_, 3) => {
             let labels: Vec<f32> = places.iter().map(|&place| place as f32 * 0.7 - 8.0).collect();
             let values = labels.iter().map(|&label| Value::Float(f64::from(label))).collect();
             (Kind::Float, values, Arc::new(Float32Array::from(labels)))
@@ -196,7 +197,10 @@ fn variable(rng: &mut Rng, name: &str, dtype: DType, shape: &[u64], floats: Floa
     let cells: u64 = shape.iter().product();
     let pattern = rng.below(5);
     let wild = rng.one_in(3);
+    // The same value along a whole plane now and then, and with it in whole chunks.
+    let run = if rng.one_in(5) { shape[rng.below(shape.len() + 1)..].iter().product() } else { 1_u64 };
     let mut values: Vec<f64> = (0..cells).map(|i| element(rng, dtype, pattern, wild, i)).collect();
+    (0..values.len()).for_each(|i| values[i] = values[i / run as usize * run as usize]);
     if floats.infinite && dtype.is_float() {
         let some = rng.below(3) + 1;
         let infinity = |value: &mut f64| *value = value.signum() * f64::INFINITY;
@@ -211,10 +215,10 @@ fn variable(rng: &mut Rng, name: &str, dtype: DType, shape: &[u64], floats: Floa
         })
         .collect();
     let holes = rng.one_in(4);
-    let coding = rng.below(PACKED + 1);
+    let codings: Vec<Coding> = (0..rng.below(2) + 1).map(|_| *rng.pick(&Coding::ALL)).collect();
     let chunks = ChunkGrid::try_new(shape.to_vec(), chunk_shape.clone()).unwrap().chunks();
     let holes: Vec<bool> = (0..chunks).map(|_| holes && rng.one_in(3)).collect();
-    let variable = chunked(name, dtype, shape, &chunk_shape, coding, &values, &holes);
+    let variable = coded(name, dtype, shape, &chunk_shape, &codings, &values, &holes);
     let mut missing = vec![false; values.len()];
     for chunk in (0..chunks).filter(|&chunk| holes[chunk as usize]) {
         let (origin, extent) = variable.grid.chunk_extent(chunk).unwrap();
@@ -232,7 +236,20 @@ pub(crate) fn chunked(
     dtype: DType,
     shape: &[u64],
     chunk_shape: &[u64],
-    coding: usize,
+    coding: Coding,
+    values: &[f64],
+    holes: &[bool],
+) -> Variable {
+    coded(name, dtype, shape, chunk_shape, &[coding], values, holes)
+}
+
+/// As [`chunked`]; chunks take turns with `codings`.
+fn coded(
+    name: &str,
+    dtype: DType,
+    shape: &[u64],
+    chunk_shape: &[u64],
+    codings: &[Coding],
     values: &[f64],
     holes: &[bool],
 ) -> Variable {
@@ -241,6 +258,7 @@ pub(crate) fn chunked(
         let (origin, extent) = grid.chunk_extent(index).unwrap();
         let values: Vec<f64> = flat_cells(shape, &origin, &extent).iter().map(|&cell| values[cell]).collect();
         let hole = holes.get(index as usize).copied().unwrap_or(false);
+        let coding = codings[index as usize % codings.len()];
         (!hole).then(|| Arc::new(encode(dtype, &extent, &values, coding)))
     };
     let chunks = (0..grid.chunks()).map(chunk).collect();
@@ -291,121 +309,4 @@ fn flat_cells(shape: &[u64], origin: &[u64], extent: &[u64]) -> Vec<usize> {
             .collect();
     }
     cells
-}
-
-/// Simple packing, of the values that it keeps exactly.
-pub(crate) const PACKED: usize = 6;
-
-/// `values` packed by a step of an eighth, with as many bits as they need up to 16; `None` if that isn't exact.
-fn pack(values: &[f64]) -> Option<(Vec<u8>, Map)> {
-    let reference = values.iter().copied().fold(f64::INFINITY, f64::min);
-    let steps: Vec<u64> = values.iter().map(|value| ((value - reference) * 8.0) as u64).collect();
-    let exact = steps.iter().zip(values).all(|(&step, &value)| reference + 0.125 * step as f64 == value);
-    let bits = 64 - steps.iter().max()?.leading_zeros();
-    if !exact || !reference.is_finite() || bits > 16 {
-        return None;
-    }
-    let mut bytes = vec![0; (values.len() * bits as usize).div_ceil(8)];
-    for at in 0..values.len() * bits as usize {
-        let bit = steps[at / bits as usize] >> (bits as usize - 1 - at % bits as usize) & 1;
-        bytes[at / 8] |= (bit as u8) << (7 - at % 8);
-    }
-    let params = [
-        ("sp_bits_per_value", i64::from(bits)),
-        ("sp_binary_scale_factor", -3),
-        ("sp_decimal_scale_factor", 0),
-    ];
-    let mut params: Map =
-        params.map(|(key, value)| (key.into(), Cbor::Integer(value.into()))).into_iter().collect();
-    params.insert("sp_reference_value".into(), Cbor::Float(reference));
-    Some((bytes, params))
-}
-
-/// One object: plain, byte-swapped, compressed by one of the stream codecs, shuffled or not, or packed.
-fn encode(dtype: DType, shape: &[u64], values: &[f64], coding: usize) -> Chunk {
-    let packed = (coding == PACKED && dtype == DType::Float64).then(|| pack(values)).flatten();
-    if let Some((bytes, params)) = packed {
-        return chunk(dtype, shape, ("simple_packing", "none", "none"), ByteOrder::Little, bytes, params);
-    }
-    let byte_order = if coding == 1 { ByteOrder::Big } else { ByteOrder::Little };
-    let mut bytes = to_bytes(dtype, values, byte_order);
-    let mut params = Map::new();
-    let width = dtype.width().unwrap_or(1);
-    let shuffled = matches!(coding, 4 | 5) && dtype != DType::Bitmask;
-    if shuffled {
-        params.insert("shuffle_element_size".into(), Cbor::Integer((width as u64).into()));
-        let elements = bytes.len() / width;
-        bytes = (0..bytes.len()).map(|i| bytes[i % elements * width + i / elements]).collect();
-    }
-    let compression = match coding {
-        2 | 4 => {
-            bytes = zstd::bulk::compress(&bytes, 3).unwrap();
-            "zstd"
-        }
-        3 => {
-            bytes = lz4_flex::compress_prepend_size(&bytes);
-            "lz4"
-        }
-        _ => "none",
-    };
-    let filter = if shuffled { "shuffle" } else { "none" };
-    chunk(dtype, shape, ("none", filter, compression), byte_order, bytes, params)
-}
-
-/// One object in memory, of encoded `bytes` and the stages that decode them.
-fn chunk(
-    dtype: DType,
-    shape: &[u64],
-    (encoding, filter, compression): (&str, &str, &str),
-    byte_order: ByteOrder,
-    bytes: Vec<u8>,
-    params: Map,
-) -> Chunk {
-    let descriptor = Descriptor {
-        dtype,
-        shape: shape.to_vec(),
-        byte_order,
-        encoding: encoding.into(),
-        filter: filter.into(),
-        compression: compression.into(),
-        masks: Vec::new(),
-        params,
-    };
-    let len = bytes.len() as u64;
-    let place = Place::file("memory").message(0).object(0);
-    let object = Object { place, frame: 0..len, region: 0..len, hash: None, descriptor: descriptor.into() };
-    let stamp = Stamp { len, modified_ns: 0 };
-    let source = Memory { name: "memory".into(), stamp, bytes: bytes.into() };
-    let pipeline = Pipeline::try_new(&object, &Limits::default());
-    Chunk { source: Arc::new(source), object: Arc::new(object), pipeline }
-}
-
-fn to_bytes(dtype: DType, values: &[f64], order: ByteOrder) -> Vec<u8> {
-    if dtype == DType::Bitmask {
-        return values
-            .chunks(8)
-            .map(|bits| bits.iter().enumerate().map(|(i, bit)| (*bit as u8) << (7 - i)).sum())
-            .collect();
-    }
-    let element = |&value: &f64| -> Vec<u8> {
-        let mut bytes = match dtype {
-            DType::Float16 => f16::from_f64(value).to_le_bytes().to_vec(),
-            DType::BFloat16 => bf16::from_f64(value).to_le_bytes().to_vec(),
-            DType::Float32 => (value as f32).to_le_bytes().to_vec(),
-            DType::Float64 => value.to_le_bytes().to_vec(),
-            DType::Int8 => (value as i8).to_le_bytes().to_vec(),
-            DType::Int16 => (value as i16).to_le_bytes().to_vec(),
-            DType::Int32 => (value as i32).to_le_bytes().to_vec(),
-            DType::Int64 => (value as i64).to_le_bytes().to_vec(),
-            DType::UInt8 => (value as u8).to_le_bytes().to_vec(),
-            DType::UInt16 => (value as u16).to_le_bytes().to_vec(),
-            DType::UInt32 => (value as u32).to_le_bytes().to_vec(),
-            _ => (value as u64).to_le_bytes().to_vec(),
-        };
-        if order == ByteOrder::Big {
-            bytes.reverse();
-        }
-        bytes
-    };
-    values.iter().flat_map(element).collect()
 }

@@ -144,7 +144,7 @@ impl Generator<'_> {
         let dim = self.dim();
         let n = self.rng.between(2, 4);
         match (self.model.dims[dim].kind, self.rng.below(4)) {
-            (_, 0 | 1) => Key::Dim(dim),
+            (_, 0 | 1) | (Kind::Text, _) => Key::Dim(dim),
             (Kind::Time, _) => Key::Day(dim),
             (Kind::Int, 2) => Key::Mod(dim, n),
             (Kind::Int, _) => Key::NullIf(dim, n),
@@ -152,7 +152,7 @@ impl Generator<'_> {
             (Kind::Float, 2) => Key::Tens(dim),
             (Kind::Float, _) => {
                 let other = self.dim();
-                if self.model.dims[other].kind == Kind::Time { Key::Dim(dim) } else { Key::Sum(dim, other) }
+                if self.model.dims[other].is_numeric() { Key::Sum(dim, other) } else { Key::Dim(dim) }
             }
         }
     }
@@ -172,7 +172,7 @@ impl Generator<'_> {
             _ => Arg::Column(Column::Var(self.var())),
         };
         let numeric = match arg {
-            Arg::Column(Column::Dim(dim)) => self.model.dims[dim].kind != Kind::Time,
+            Arg::Column(Column::Dim(dim)) => self.model.dims[dim].is_numeric(),
             Arg::Column(Column::Var(var)) => !self.model.vars[var].is_bool(),
             _ => true,
         };
@@ -194,7 +194,7 @@ impl Generator<'_> {
             6 => Num::Abs(inner()),
             0 => Num::Literal(self.rng.between(-40, 40) as f64 / 4.0),
             1 => match self.dim() {
-                dim if self.model.dims[dim].kind == Kind::Time => Num::Literal(2.5),
+                dim if !self.model.dims[dim].is_numeric() => Num::Literal(2.5),
                 dim => Num::Column(Column::Dim(dim)),
             },
             _ => match self.var() {
@@ -206,18 +206,6 @@ impl Generator<'_> {
 
     fn op(&mut self) -> Op {
         *self.rng.pick(&[Op::Eq, Op::Ne, Op::Lt, Op::Le, Op::Gt, Op::Ge])
-    }
-
-    /// A value that occurs in the column, mostly.
-    fn near(&mut self, column: Column) -> Value {
-        match column {
-            Column::Dim(dim) => *self.rng.pick(&self.model.dims[dim].labels),
-            Column::Var(var) => match *self.rng.pick(&self.model.vars[var].cells) {
-                Value::Null => Value::Int(3),
-                Value::Float(f) if !f.is_finite() => Value::Float(200.5),
-                value => value,
-            },
-        }
     }
 
     /// A predicate over dims, and over values too if `values`.
@@ -235,24 +223,26 @@ impl Generator<'_> {
         }
         let column = Column::Dim(self.dim());
         match self.rng.below(6) {
-            0 | 1 => Pred::Compare(column, self.op(), self.near(column)),
-            2 => Pred::Between(column, self.near(column), self.near(column)),
+            0 | 1 => Pred::Compare(column, self.op(), near(self.model, self.rng, column)),
+            2 => {
+                Pred::Between(column, near(self.model, self.rng, column), near(self.model, self.rng, column))
+            }
             3 => {
-                let list = (0..self.rng.below(3) + 1).map(|_| self.near(column)).collect();
+                let list = (0..self.rng.below(3) + 1).map(|_| near(self.model, self.rng, column)).collect();
                 Pred::In(column, list, self.rng.one_in(3))
             }
             4 => match self.key() {
                 Key::Mod(dim, n) => Pred::KeyIs(Key::Mod(dim, n), Value::Int(1)),
                 Key::Day(dim) => Pred::KeyIs(Key::Day(dim), Value::Int(i128::from(self.rng.between(1, 4)))),
                 Key::Tens(dim) => Pred::KeyIs(Key::Tens(dim), Value::Float(self.rng.between(-3, 3) as f64)),
-                _ => Pred::Compare(column, self.op(), self.near(column)),
+                _ => Pred::Compare(column, self.op(), near(self.model, self.rng, column)),
             },
             _ => match (self.dim(), self.dim()) {
-                (a, b) if [a, b].iter().all(|&d| self.model.dims[d].kind != Kind::Time) => {
+                (a, b) if [a, b].iter().all(|&d| self.model.dims[d].is_numeric()) => {
                     let column = |dim| Box::new(Num::Column(Column::Dim(dim)));
                     Pred::Num(Num::Add(column(a), column(b)), self.op(), self.rng.between(-20, 40) as f64)
                 }
-                _ => Pred::Compare(column, self.op(), self.near(column)),
+                _ => Pred::Compare(column, self.op(), near(self.model, self.rng, column)),
             },
         }
     }
@@ -265,8 +255,21 @@ impl Generator<'_> {
         match self.rng.below(4) {
             0 => Pred::IsNull(var, self.rng.one_in(2)),
             1 => Pred::Num(self.num(1), self.op(), self.rng.between(-30, 30) as f64),
-            _ => Pred::Compare(Column::Var(var), self.op(), self.near(Column::Var(var))),
+            _ => Pred::Compare(Column::Var(var), self.op(), near(self.model, self.rng, Column::Var(var))),
         }
+    }
+}
+
+/// A value that occurs in the column, mostly.
+pub(crate) fn near(model: &Model, rng: &mut Rng, column: Column) -> Value {
+    match column {
+        Column::Dim(dim) => *rng.pick(&model.dims[dim].labels),
+        Column::Var(var) => match *rng.pick(&model.vars[var].cells) {
+            Value::Null if model.vars[var].is_bool() => Value::Bool(true),
+            Value::Null => Value::Int(3),
+            Value::Float(f) if !f.is_finite() => Value::Float(200.5),
+            value => value,
+        },
     }
 }
 
@@ -289,7 +292,7 @@ impl Display for Op {
 }
 
 /// A name as it is, capitals included.
-fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{name}\"")
 }
 
@@ -303,7 +306,7 @@ impl Sql for Column {
 }
 
 /// A literal of the column's own type, as far as SQL text has one.
-fn literal(column: Column, value: Value, model: &Model) -> String {
+pub(crate) fn literal(column: Column, value: Value, model: &Model) -> String {
     match (column, value) {
         (Column::Dim(dim), Value::Int(ns)) if model.dims[dim].kind == Kind::Time => {
             let time = chrono::DateTime::from_timestamp_nanos(ns as i64);
@@ -312,6 +315,7 @@ fn literal(column: Column, value: Value, model: &Model) -> String {
         (_, Value::Float(f)) => format!("{f:?}"),
         (_, Value::Int(i)) => i.to_string(),
         (_, Value::Bool(b)) => b.to_string(),
+        (_, Value::Text(text)) => format!("'{text}'"),
         (_, Value::Null) => "NULL".into(),
     }
 }

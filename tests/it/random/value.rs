@@ -9,6 +9,8 @@ pub(crate) enum Value {
     Bool(bool),
     Int(i128),
     Float(f64),
+    /// A label; texts are never made, only told apart.
+    Text(&'static str),
 }
 
 impl Value {
@@ -19,7 +21,7 @@ impl Value {
     /// As a float, the way a cast to DOUBLE does it.
     pub(crate) fn float(self) -> Option<f64> {
         match self {
-            Value::Null => None,
+            Value::Null | Value::Text(_) => None,
             Value::Bool(b) => Some(f64::from(u8::from(b))),
             Value::Int(i) => Some(i as f64),
             Value::Float(f) => Some(f),
@@ -32,6 +34,7 @@ impl Value {
             (Value::Null, _) | (_, Value::Null) => None,
             (Value::Int(a), Value::Int(b)) => Some(a.cmp(&b)),
             (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(&b)),
+            (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
             (a, b) => {
                 let (a, b) = (a.float()?, b.float()?);
                 Some(a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan())))
@@ -46,6 +49,7 @@ impl Value {
             Value::Float(f) => format!("{f:?}"),
             Value::Int(i) => format!("{i}"),
             Value::Bool(b) => format!("{b}"),
+            Value::Text(text) => text.into(),
             Value::Null => "NULL".into(),
         }
     }
