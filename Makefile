@@ -15,7 +15,7 @@ export MILLIBAR_VENV ?= $(CURDIR)/.venv
 export PATH := $(MILLIBAR_VENV)/bin:$(PATH)
 export MILLIBAR := $(CARGO_TARGET_DIR)/release/millibar
 
-.PHONY: demo build test test-rust test-python lint bench setup clean
+.PHONY: demo build test test-rust test-python lint bench bench-parts setup clean
 
 demo: build
 	@scripts/setup pyarrow
@@ -43,11 +43,17 @@ test-python: build
 	@scripts/setup test
 	@python -m pytest -q tests/python
 
+# The peers' table and the scaling plots, into docs/performance.md; an error where a bar is missed.
 bench: build
+	@scripts/setup bench
+	@cargo bench --locked --bench bare --no-run
+	@peers=0; python benches/peers.py --write || peers=1; python benches/scaling.py && exit $$peers
+
+# What kernels and codecs cost by themselves.
+bench-parts: build
 	@scripts/setup bench
 	@python benches/make_codec_fields.py
 	@cargo bench --locked
-	@python benches/peers.py
 
 clean:
 	@cargo clean
