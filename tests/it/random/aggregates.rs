@@ -142,8 +142,7 @@ fn ordered(grammar: &mut Grammar<'_>, filter: &str) -> Option<Output> {
         }
         _ => order,
     };
-    // DataFusion may sort these below a join, by one column too few where one is constant there.
-    let kinds = if grammar.joins() { 4 } else { 6 };
+    let kinds = if grammar.sorts() { 6 } else { 4 };
     Some(Output::same(match grammar.rng.below(kinds) {
         0 | 1 => format!("first_value({arg} ORDER BY {order}){filter}"),
         2 | 3 => format!("last_value({arg} ORDER BY {order}){filter}"),

@@ -28,6 +28,8 @@ pub(crate) struct Grammar<'a> {
     pub beside: Beside<'a>,
     /// Whether the statement at hand joins `d`.
     joined: bool,
+    /// Whether it groups in several ways at once.
+    sets: bool,
     /// Whether a row is told from all others by its dims.
     unique: bool,
     /// Whether predicates may ask other tables: in `WHERE` alone.
@@ -40,11 +42,20 @@ const COMPARISONS: [&str; 6] = ["=", "<>", "<", "<=", ">", ">="];
 
 impl<'a> Grammar<'a> {
     pub(crate) fn new(model: &'a Model, rng: &'a mut Rng, beside: Beside<'a>) -> Self {
-        Self { model, rng, beside, joined: false, unique: false, subqueries: false, rewrites: Vec::new() }
+        Self {
+            model,
+            rng,
+            beside,
+            joined: false,
+            sets: false,
+            unique: false,
+            subqueries: false,
+            rewrites: Vec::new(),
+        }
     }
 
     pub(crate) fn statement(&mut self) -> Statement {
-        self.joined = false;
+        (self.joined, self.sets) = (false, false);
         self.unique = self.model.dims.iter().all(|dim| dim.is_unique());
         let statement = match self.rng.below(20) {
             0..=12 => self.aggregate(),
@@ -126,6 +137,7 @@ impl<'a> Grammar<'a> {
             }
             _ => (false, list),
         };
+        self.sets = sets;
         if sets {
             // DataFusion doesn't sort by a key that a filter makes constant, although it is NULL in some sets.
             outputs.iter_mut().for_each(|key| key.nulled = true);
@@ -261,9 +273,10 @@ impl<'a> Grammar<'a> {
         self.rng.below(self.model.dims.len())
     }
 
-    /// Whether the statement at hand joins another table.
-    pub(crate) fn joins(&self) -> bool {
-        self.joined
+    /// Whether DataFusion sorts for `nth_value` and `array_agg` as they ask. Below a join it may leave out a column that
+    /// is constant there; for several groupings at once it sorts by the keys first, also for a grouping without them.
+    pub(crate) fn sorts(&self) -> bool {
+        !self.joined && !self.sets
     }
 
     pub(crate) fn any_column(&mut self) -> Column {
