@@ -1,7 +1,8 @@
 //! Cells that are reduced without being decoded: constants and packed integers.
 
 use crate::memory;
-use crate::random::grid::{PACKED, chunked};
+use crate::random::encode::Coding;
+use crate::random::grid::chunked;
 use datafusion::arrow::array::{Float64Array, Int64Array, RecordBatch};
 use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -35,7 +36,7 @@ fn session() -> SessionContext {
     let chunk = [1, SHAPE[1], SHAPE[2]];
     let grid = GridTable {
         dims: vec![dim("time", SHAPE[0]), dim("y", SHAPE[1]), dim("x", SHAPE[2])],
-        variables: vec![chunked("t", DType::Float64, &SHAPE, &chunk, PACKED, &values, &[])],
+        variables: vec![chunked("t", DType::Float64, &SHAPE, &chunk, Coding::Packed, &values, &[])],
     };
     let config = SessionConfig::new().with_target_partitions(2);
     let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
@@ -107,7 +108,7 @@ fn rounded(batches: &[RecordBatch]) -> Vec<String> {
 }
 
 /// Allocations of reducing a variable of these chunks by `x % 7`, with warm buffers.
-fn allocations(coding: usize, dtype: DType, shape: [u64; 2], chunk: [u64; 2]) -> usize {
+fn allocations(coding: Coding, dtype: DType, shape: [u64; 2], chunk: [u64; 2]) -> usize {
     let cells = shape.iter().product::<u64>();
     let values: Vec<f64> = (0..cells).map(|i| 250.0 + (i % 511) as f64 / 8.0).collect();
     let variable = chunked("t", dtype, &shape, &chunk, coding, &values, &[]);
@@ -129,14 +130,17 @@ fn allocations(coding: usize, dtype: DType, shape: [u64; 2], chunk: [u64; 2]) ->
 
 #[test]
 fn allocations_do_not_grow_with_blocks() {
-    for (coding, dtype) in
-        [(0, DType::Float32), (2, DType::Float32), (4, DType::Float64), (PACKED, DType::Float64)]
-    {
+    for (coding, dtype) in [
+        (Coding::Plain, DType::Float32),
+        (Coding::Zstd, DType::Float32),
+        (Coding::ShuffleZstd, DType::Float64),
+        (Coding::Packed, DType::Float64),
+    ] {
         let small = allocations(coding, dtype, [64, 700], [64, 700]);
         let large = allocations(coding, dtype, [64 * 32, 700], [64 * 32, 700]);
-        assert_eq!(small, large, "coding {coding}");
+        assert_eq!(small, large, "{coding:?}");
         let many = allocations(coding, dtype, [64 * 32, 700], [64, 700]);
-        assert!(many <= 32 * small, "coding {coding}: {many} for 32 chunks, {small} for one");
-        assert!(small <= 40, "coding {coding}: {small}");
+        assert!(many <= 32 * small, "{coding:?}: {many} for 32 chunks, {small} for one");
+        assert!(small <= 40, "{coding:?}: {small}");
     }
 }

@@ -437,7 +437,8 @@ impl<'a> Grammar<'a> {
             9 => format!("abs({a})"),
             10 => format!("sqrt(abs({a}))"),
             11 => format!("power({a}, 0.5)"),
-            12 => format!("(-({a}))"),
+            // The sign of a NaN that arithmetic makes of two isn't specified, and comparisons see it.
+            12 if !self.model.special => format!("(-({a}))"),
             13 => format!("cos(radians({a}))"),
             14 => format!("CAST({a} AS DOUBLE)"),
             15 => format!("coalesce({a}, {})", self.num(depth - 1, vars)),
