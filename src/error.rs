@@ -153,6 +153,14 @@ pub enum Error {
         /// What doesn't fit.
         what: String,
     },
+    /// An index is damaged, stale, or of something else.
+    #[error("{file}: {what}")]
+    Index {
+        /// Path of the index.
+        file: Arc<str>,
+        /// What is wrong with it.
+        what: String,
+    },
     /// An option, pattern or location is malformed.
     #[error("option `{option}` = `{value}`: {expected}")]
     Option {

@@ -29,6 +29,8 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Show dims, variables, chunks, codecs and sizes
     Info(InfoArgs),
+    /// Write an index beside files, so that opening them is quick and statistics are known
+    Index(IndexArgs),
     /// Write one decoded object, or element ranges of it, as .npy
     Export(ExportArgs),
 }
@@ -244,6 +246,35 @@ pub(super) struct InfoArgs {
     /// An option of the dataset, as in OPTIONS (...): variables, dim_names, variable_key, ...
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(super) options: Vec<(String, String)>,
+}
+
+const INDEX_EXAMPLES: &str = "\
+Examples:
+  millibar index forecast.tgm                      writes forecast.tgm.mbx
+  millibar index --no-statistics 'data/*.tgm'      one index of all of them, in data/
+  millibar index --option variables='temperature_{level}hPa' 'data/temperature_{time:%Y%m%d}.tgm'
+
+A table uses the index of its location and options as long as no file was changed, added or removed.";
+
+#[derive(Debug, Args)]
+#[command(after_help = INDEX_EXAMPLES)]
+pub(super) struct IndexArgs {
+    /// Files, folders, globs or patterns with dims; each gets an index of its own
+    #[arg(value_name = "PATH", required = true)]
+    pub(super) paths: Vec<String>,
+    /// Where to write the index of a single PATH, instead of beside the files; the option `index` of a table names it
+    #[arg(short, long, value_name = "FILE.mbx", value_parser = parse_index)]
+    pub(super) output: Option<PathBuf>,
+    /// Leave out the statistics of chunks: nothing is decoded then
+    #[arg(long)]
+    pub(super) no_statistics: bool,
+    /// An option of the tables that will use it, as in OPTIONS (...): variables, dim_names, variable_key, ...
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    pub(super) options: Vec<(String, String)>,
+}
+
+fn parse_index(text: &str) -> Result<PathBuf, String> {
+    if text.ends_with(".mbx") { Ok(text.into()) } else { Err("the name of an index ends in `.mbx`".into()) }
 }
 
 const EXPORT_EXAMPLES: &str = "\

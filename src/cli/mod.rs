@@ -5,7 +5,7 @@
 //! session  PATHs -> a session with one table each
 //! script   statements and `\` commands one after the other, each printed by output
 //! shell    the same, interactively
-//! serve, info, export
+//! serve, info, index, export
 //! ```
 //! Exit status: 0, 1 for a failed query or file, 2 for misuse.
 
@@ -13,6 +13,7 @@ mod args;
 mod command;
 mod error;
 mod export;
+mod index;
 mod info;
 mod npy;
 mod output;
@@ -48,6 +49,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Command::Serve(args) => serve::run(args),
         Command::Info(args) => info::run(&args),
+        Command::Index(args) => index::run(&args),
         Command::Export(args) => export::run(&args),
     };
     match done {

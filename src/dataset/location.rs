@@ -1,11 +1,13 @@
 //! Where the files are: paths, folders, lists, globs and patterns.
 
+use super::index;
 use super::options::{bad, split_list};
 use super::pattern::{Placeholder, Template, is_template};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Files that make up one dataset. As text:
 ///
@@ -76,6 +78,32 @@ impl Location {
             return Err(bad(OPTION, &text, "the patterns of a list need the same `{dims}`"));
         }
         Ok(Self { items })
+    }
+
+    /// Where the index of this location, opened with `options` (none for the defaults), belongs.
+    pub(super) fn index_path(&self, options: &[(String, String)]) -> PathBuf {
+        let (folder, stem, mut rest) = match self.items.as_slice() {
+            [Item::Path(path)] if path.is_dir() => (path.clone(), "index".to_string(), String::new()),
+            [Item::Path(path)] => {
+                let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
+                (folder, path.file_name().unwrap_or_default().to_string_lossy().into(), String::new())
+            }
+            _ => {
+                let text = self.to_string();
+                let special = text.find(['*', '?', '[', '{', ',']).unwrap_or(text.len());
+                let (folder, rest) = match text[..special].rfind('/') {
+                    Some(at) => (PathBuf::from(&text[..=at]), text[at + 1..].to_string()),
+                    None => (PathBuf::new(), text),
+                };
+                (folder, "index".to_string(), rest)
+            }
+        };
+        options.iter().for_each(|(key, value)| rest.push_str(&format!("\0{key}={value}")));
+        let extension = index::EXTENSION;
+        folder.join(match rest.as_str() {
+            "" => format!("{stem}.{extension}"),
+            rest => format!("{stem}-{:08x}.{extension}", xxh3_64(rest.as_bytes()) as u32),
+        })
     }
 
     /// Finds the files.
@@ -187,6 +215,9 @@ fn files_like(template: &Template) -> Result<Vec<Located>> {
     let mut files = Vec::new();
     for path in paths {
         let path = path.map_err(|e| Error::io(e.path().to_string_lossy().into_owned(), e.into()))?;
+        if path.extension().is_some_and(|extension| extension == index::EXTENSION) {
+            continue; // what we put beside the files is none of them
+        }
         let Some(text) = path.to_str() else { continue };
         if let Some(labels) = template.captures(plain(text)).filter(|_| !path.is_dir()) {
             let labels = labels.into_iter().map(Into::into).collect();

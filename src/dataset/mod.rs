@@ -10,6 +10,7 @@ mod choose;
 mod collect;
 mod coords;
 mod facts;
+mod index;
 mod keys;
 mod labels;
 mod layout;
@@ -26,6 +27,7 @@ mod tables;
 mod times;
 mod types;
 
+pub use index::{IndexState, IndexUse};
 pub use location::Location;
 pub use model::{Chunk, Dataset, Dim, GridTable, Variable};
 pub use objects::{ChunkFacts, Chunks};

@@ -1,7 +1,8 @@
 //! What a dataset is made of.
 
+use super::index::Origin;
 use super::stats::VariableStats;
-use super::{Chunks, Location, OpenOptions, arrow_type};
+use super::{Chunks, IndexState, Location, OpenOptions, arrow_type};
 use crate::codec::Pipeline;
 use crate::source::Source;
 use crate::tensor::ChunkGrid;
@@ -20,6 +21,10 @@ pub struct Dataset {
     pub tables: Vec<Arc<GridTable>>,
     /// Message-wide attributes that are the same in all messages.
     pub attributes: Map,
+    /// Whether it was read from an index.
+    pub index: IndexState,
+    /// What it was made of.
+    pub(super) origin: Arc<Origin>,
 }
 
 /// The variables of a dataset that share a grid, beside their dims.

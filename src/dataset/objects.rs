@@ -82,8 +82,8 @@ pub struct ChunkFacts {
 /// cells are missing.
 #[derive(Debug, Clone)]
 pub struct Chunks {
-    pub(super) objects: Arc<Objects>,
-    pub(super) rows: Arc<[u32]>,
+    objects: Arc<Objects>,
+    rows: Arc<[u32]>,
     /// Kinds that occur.
     kinds: Arc<[u32]>,
 }
@@ -103,6 +103,27 @@ impl Record {
 }
 
 impl Objects {
+    /// Objects in these files, of these kinds (whether records have their packing parameters).
+    pub(super) fn new(
+        sources: Vec<Arc<dyn Source>>,
+        kinds: Vec<(Arc<Descriptor>, bool)>,
+        records: Vec<Record>,
+        limits: &Limits,
+    ) -> Self {
+        let kind = |(descriptor, packed)| Kind { descriptor, packed, first: Ok(false) };
+        let kinds: Vec<Kind> = kinds.into_iter().map(kind).collect();
+        let mut objects = Self { sources, kinds, made: room(records.len()), records, limits: limits.clone() };
+        let mut seen = vec![false; objects.kinds.len()];
+        for row in 0..objects.records.len() {
+            let record = objects.records[row];
+            if !std::mem::replace(&mut seen[record.kind as usize], true) {
+                let first = Pipeline::try_new(&objects.object(&record), limits);
+                objects.kinds[record.kind as usize].first = first.map(|pipeline| pipeline.seeks());
+            }
+        }
+        objects
+    }
+
     /// The object of `record`.
     fn object(&self, record: &Record) -> Object {
         let kind = &self.kinds[record.kind as usize];
@@ -235,15 +256,15 @@ impl ObjectsBuilder {
     }
 
     pub(super) fn finish(self) -> Objects {
-        let kept = if self.records.len() <= KEPT { self.records.len() } else { 0 };
-        Objects {
-            sources: self.sources,
-            kinds: self.kinds,
-            records: self.records,
-            limits: self.limits,
-            made: (0..kept).map(|_| OnceLock::new()).collect(),
-        }
+        let Self { sources, kinds, records, limits, .. } = self;
+        Objects { sources, kinds, made: room(records.len()), records, limits }
     }
+}
+
+/// Room for the chunks of so many records to stay made, unless they are too many.
+fn room(records: usize) -> Box<[OnceLock<Arc<Chunk>>]> {
+    let kept = if records <= KEPT { records } else { 0 };
+    (0..kept).map(|_| OnceLock::new()).collect()
 }
 
 fn is_packing(key: &str) -> bool {
@@ -338,6 +359,11 @@ impl Chunks {
     /// Each chunk, in C order; holes are `None`.
     pub fn iter(&self) -> impl Iterator<Item = Option<Arc<Chunk>>> + '_ {
         (0..self.rows.len() as u64).map(|chunk| self.get(chunk))
+    }
+
+    /// Number of the record of each chunk, in C order; holes are `None`.
+    pub(super) fn rows(&self) -> impl Iterator<Item = Option<u32>> + '_ {
+        self.rows.iter().map(|&row| (row != HOLE).then_some(row))
     }
 
     /// Of each kind of object that occurs: the number of elements, and whether all can be read by ranges.

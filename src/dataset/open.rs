@@ -1,32 +1,52 @@
 //! From files to tables.
 
 use super::collect::Collected;
+use super::index::{self, Found, Origin};
 use super::layout::Layout;
+use super::location::Files;
 use super::options::bad;
-use super::{Dataset, GridChoice, GridTable, Location, OpenOptions, collect, tables};
+use super::{Dataset, GridChoice, GridTable, IndexState, Location, OpenOptions, collect, tables};
 use crate::Result;
 use crate::tgm::Limits;
 use std::sync::Arc;
 
 /// Opens every file of `location` and lays its objects out as tables. Only framing, metadata and coordinate
-/// objects are read.
+/// objects are read, or, where it is there and fresh, an index of them (see [`IndexUse`](super::IndexUse)).
 ///
 /// # Errors
 /// [`Error::Io`](crate::Error::Io), [`Error::Framing`](crate::Error::Framing) and
 /// [`Error::Metadata`](crate::Error::Metadata) of the files, [`Error::Grid`](crate::Error::Grid) where the objects
 /// don't make up a grid (duplicates, holes, conflicting coordinates), [`Error::Option`](crate::Error::Option) for
-/// options that fit nothing. An object that can't be decoded keeps its error in its [`Chunk`](super::Chunk).
+/// options that fit nothing, [`Error::Index`](crate::Error::Index) for an index that is required. An object that
+/// can't be decoded keeps its error in its [`Chunk`](super::Chunk).
 pub fn open(location: &Location, options: &OpenOptions, limits: &Limits) -> Result<Dataset> {
     let files = location.resolve()?;
-    let collected = collect::collect(&location.to_string(), &files, options, limits)?;
-    let cubes = Layout::new(&collected, options, &files)?.cubes()?;
-    let Collected { objects, coords, attributes, .. } = collected;
-    let tables = tables::tables(objects.finish(), &coords, cubes, options.missing)?;
-    let dataset = Dataset { tables: tables.into_iter().map(Arc::new).collect(), attributes };
+    let dataset = match index::find(location, &files, options, limits)? {
+        Found::Fresh(dataset) => dataset,
+        Found::Not(state) => scan(location, files, options, limits, state)?,
+    };
     match &options.grid {
         Some(grid) => only(dataset, grid),
         None => Ok(dataset),
     }
+}
+
+/// Makes a dataset of what the files say.
+fn scan(
+    location: &Location,
+    files: Files,
+    options: &OpenOptions,
+    limits: &Limits,
+    index: IndexState,
+) -> Result<Dataset> {
+    let collected = collect::collect(&location.to_string(), &files, options, limits)?;
+    let cubes = Layout::new(&collected, options, &files)?.cubes()?;
+    let Collected { objects, coords, attributes, .. } = collected;
+    let objects = Arc::new(objects.finish());
+    let tables = tables::tables(&objects, &coords, cubes, options.missing)?;
+    let tables: Vec<_> = tables.into_iter().map(Arc::new).collect();
+    let origin = Arc::new(Origin::new(location, files, options, objects, tables.clone()));
+    Ok(Dataset { tables, attributes, index, origin })
 }
 
 /// Keeps the tables of one grid.

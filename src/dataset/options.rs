@@ -1,8 +1,10 @@
 //! What can be said when a location is opened: one list of options for SQL, the command line and the docs.
 
+use super::index::{self, IndexUse};
 use super::pattern::NamePattern;
 use crate::codec::Verify;
 use crate::{Error, Result};
+use std::path::Path;
 
 /// One option of [`OpenOptions`], in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,13 @@ pub const OPTIONS: &[OptionDoc] = &[
         default: "off",
         help: "Whether the stored hash of an object is checked when the object is decoded whole.",
     },
+    OptionDoc {
+        name: "index",
+        values: "auto, off, require, or the path of an index (`x.mbx`)",
+        default: "auto",
+        help: "Whether an index written by `millibar index` is used: if it is there and fresh, never, or with an error \
+               if it isn't.",
+    },
 ];
 
 /// What a hole in a cube is.
@@ -141,6 +150,8 @@ pub struct OpenOptions {
     pub range_threshold: Option<f64>,
     /// When hashes are checked; for the engine and for coordinate objects.
     pub verify_hash: Verify,
+    /// Whether an index is used.
+    pub index: IndexUse,
 }
 
 impl Default for OpenOptions {
@@ -158,6 +169,7 @@ impl Default for OpenOptions {
             nan_as_null: true,
             range_threshold: None,
             verify_hash: Verify::Off,
+            index: IndexUse::Auto,
         }
     }
 }
@@ -203,6 +215,7 @@ impl OpenOptions {
             "verify_hash" => {
                 self.verify_hash = choice(key, value, &[("off", Verify::Off), ("full", Verify::FullDecodes)])?
             }
+            "index" => self.index = index_use(key, value)?,
             _ => {
                 let names: Vec<_> = OPTIONS.iter().map(|o| o.name).collect();
                 return Err(bad(key, value, format!("no such option; there are {}", names.join(", "))));
@@ -253,6 +266,18 @@ fn distinct(key: &str, value: &str) -> Result<Vec<String>> {
         Some((_, name)) => Err(bad(key, value, format!("`{name}` is there twice"))),
         None => Ok(names),
     }
+}
+
+fn index_use(key: &str, value: &str) -> Result<IndexUse> {
+    let path = value.trim();
+    if Path::new(path).extension().is_some_and(|extension| extension == index::EXTENSION) {
+        return Ok(IndexUse::At(path.into()));
+    }
+    let choices = [("auto", IndexUse::Auto), ("off", IndexUse::Off), ("require", IndexUse::Require)];
+    let found = choices.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(path));
+    found.map(|(_, choice)| choice).ok_or_else(|| {
+        bad(key, value, "expected auto, off, require, or the path of an index, which ends in `.mbx`")
+    })
 }
 
 fn grid(key: &str, value: &str) -> Result<GridChoice> {
@@ -317,6 +342,7 @@ mod tests {
             ("nan_as_null", "false"),
             ("range_threshold", "0.25"),
             ("verify_hash", "full"),
+            ("index", "data/x.mbx"),
         ];
         assert_eq!(values.map(|(key, _)| key).to_vec(), OPTIONS.iter().map(|o| o.name).collect::<Vec<_>>());
         let got = OpenOptions::from_pairs(values).unwrap();
@@ -334,6 +360,7 @@ mod tests {
         assert_ne!(got.nan_as_null, default.nan_as_null);
         assert_eq!(got.range_threshold, Some(0.25));
         assert_ne!(got.verify_hash, default.verify_hash);
+        assert_eq!(got.index, IndexUse::At("data/x.mbx".into()));
     }
 
     #[test]

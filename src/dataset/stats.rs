@@ -158,8 +158,7 @@ impl VariableStats {
     /// What is known of `chunk` (its position in the grid, C order).
     pub fn get(&self, chunk: u64) -> Option<ChunkStats> {
         let kind = self.kind?;
-        let page = self.pages.get()?.get((chunk / PAGE) as usize)?.get()?;
-        let &[valid, nan, high, low, m2, min, max] = page.get((chunk % PAGE) as usize)?.get()?;
+        let [valid, nan, high, low, m2, min, max] = self.stored(chunk)?;
         let sum = match kind {
             Kind::Float => Sum::Float { near: f64::from_bits(high), rest: f64::from_bits(low) },
             Kind::Int | Kind::UInt => Sum::Int(i128::from(high.cast_signed()) << 64 | i128::from(low)),
@@ -171,7 +170,19 @@ impl VariableStats {
     /// Notes what is known of `chunk`; the first to say so is believed. Returns whether it was noted: not if
     /// there is no such chunk, or the statistics are of another kind of dtype or have no bounds for valid cells.
     pub fn put(&self, chunk: u64, stats: &ChunkStats) -> bool {
-        let (Some(slot), Some(words)) = (self.slot(chunk), self.words(stats)) else { return false };
+        self.words(stats).is_some_and(|words| self.restore(chunk, words))
+    }
+
+    /// What is known of `chunk` as it is kept, for an index.
+    pub(super) fn stored(&self, chunk: u64) -> Option<[u64; 7]> {
+        let page = self.pages.get()?.get((chunk / PAGE) as usize)?.get()?;
+        page.get((chunk % PAGE) as usize)?.get().copied()
+    }
+
+    /// Notes what [`VariableStats::stored`] said of `chunk` of a variable of the same dtype. Returns whether it was
+    /// noted, as [`VariableStats::put`] does.
+    pub(super) fn restore(&self, chunk: u64, words: [u64; 7]) -> bool {
+        let Some(slot) = self.slot(chunk).filter(|_| self.kind.is_some()) else { return false };
         let first = slot.set(words).is_ok();
         self.known.fetch_add(u64::from(first), atomic::Ordering::Relaxed);
         first

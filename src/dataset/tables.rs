@@ -35,7 +35,7 @@ type GridKey = (Vec<(String, Option<Discriminant<Label>>)>, Vec<Axis>, Vec<Vec<L
 /// [`Error::Grid`] for holes, unless they are wanted as missing cells, and for columns of the same name;
 /// [`Error::Metadata`] of codec parameters; [`Error::Limit`] for axes and cubes too large to hold.
 pub(super) fn tables(
-    objects: Objects,
+    objects: &Arc<Objects>,
     coords: &Coords,
     cubes: Vec<Cube>,
     missing: Missing,
@@ -50,7 +50,7 @@ pub(super) fn tables(
         grids[at].push(cube);
     }
     let positions = Arc::new(Int64Array::from(Vec::<i64>::new()));
-    let mut builder = Builder { objects: Arc::new(objects), coords, missing, positions };
+    let mut builder = Builder { objects, coords, missing, positions };
     if grids.is_empty() {
         return Ok(builder.coords_alone());
     }
@@ -73,7 +73,7 @@ fn grid_key(cube: &Cube, missing: Missing) -> GridKey {
 }
 
 struct Builder<'a> {
-    objects: Arc<Objects>,
+    objects: &'a Arc<Objects>,
     coords: &'a Coords,
     missing: Missing,
     /// `0, 1, 2, ...`: axes without labels are slices of it.
@@ -158,7 +158,7 @@ impl Builder<'_> {
         if inner.clone().any(|size| size == 0) {
             rows.clear(); // a grid without cells has no chunks
         }
-        let chunks = Chunks::new(Arc::clone(&self.objects), rows);
+        let chunks = Chunks::new(Arc::clone(self.objects), rows);
         if let Some(error) = chunks.errors().find(|error| matches!(error, Error::Metadata { .. })) {
             return Err(error.clone());
         }

@@ -4,7 +4,7 @@ use super::config::{Share, TableOverrides};
 use super::scan::{ColumnSource, TensorScanExec};
 use super::{external, filter, types};
 use crate::codec::Verify;
-use crate::dataset::{self, Dataset, GridTable, Location, OpenOptions};
+use crate::dataset::{self, Dataset, GridTable, IndexState, Location, OpenOptions};
 use crate::tgm::Limits;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
@@ -23,13 +23,29 @@ pub struct TensorTable {
     grid: Arc<GridTable>,
     schema: SchemaRef,
     overrides: TableOverrides,
+    /// Why an index that is there wasn't used.
+    note: Option<Arc<str>>,
 }
 
 impl TensorTable {
     /// A table over `grid`; `name` is what plans call it.
     pub fn new(name: impl Into<Arc<str>>, grid: Arc<GridTable>, overrides: TableOverrides) -> Self {
         let schema = types::schema_of(&grid);
-        Self { name: name.into(), grid, schema, overrides }
+        Self { name: name.into(), grid, schema, overrides, note: None }
+    }
+
+    /// The same table, whose plans say what became of the index of its dataset if it wasn't used.
+    fn with_index(self, state: &IndexState) -> Self {
+        let note = match state {
+            IndexState::Ignored(why) => Some(Arc::clone(why)),
+            IndexState::Absent | IndexState::Used(_) => None,
+        };
+        Self { note, ..self }
+    }
+
+    /// Why an index that is there wasn't used.
+    pub(crate) fn index_note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// What plans call it.
@@ -104,20 +120,24 @@ pub struct Opened {
 }
 
 impl Opened {
+    fn table(&self, name: impl Into<Arc<str>>, grid: &Arc<GridTable>) -> TensorTable {
+        TensorTable::new(name, Arc::clone(grid), self.overrides).with_index(&self.dataset.index)
+    }
+
     /// The only table, as `name`.
     ///
     /// # Errors
     /// A plan error if there are several grids (it lists them), or none.
     pub fn single(&self, name: &str) -> Result<TensorTable> {
         let grid = self.dataset.single_table().map_err(external)?;
-        Ok(TensorTable::new(name, Arc::clone(grid), self.overrides))
+        Ok(self.table(name, grid))
     }
 
     /// Every table: a single one as `name`, several as `name_<dims joined by _>`, with sizes where several have
     /// the same dims.
     pub fn named(&self, name: &str) -> Vec<TensorTable> {
         if let [grid] = self.dataset.tables.as_slice() {
-            return vec![TensorTable::new(name, Arc::clone(grid), self.overrides)];
+            return vec![self.table(name, grid)];
         }
         let suffix = |grid: String| {
             let plain = grid.replace([',', '='], "_");
@@ -125,7 +145,7 @@ impl Opened {
         };
         let names = self.dataset.grid_names().into_iter().map(|grid| format!("{name}_{}", suffix(grid)));
         let tables = names.zip(&self.dataset.tables);
-        tables.map(|(name, grid)| TensorTable::new(name, Arc::clone(grid), self.overrides)).collect()
+        tables.map(|(name, grid)| self.table(name, grid)).collect()
     }
 }
 

@@ -282,6 +282,9 @@ impl DisplayAs for TensorScanExec {
         if let Some(limit) = self.request.limit {
             write!(f, ", limit={limit}")?;
         }
+        if let Some(why) = self.table().index_note() {
+            write!(f, ", index ignored: {why}")?;
+        }
         match &self.note {
             Some(why) => write!(f, ", rows because {why}"),
             None => Ok(()),

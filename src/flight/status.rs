@@ -15,6 +15,7 @@ use tonic::{Code, Status};
 /// | `InvalidArgument` | SQL that doesn't parse or plan, bad options and ranges, values that don't compute |
 /// | `NotFound` | unknown tables, files, messages and objects |
 /// | `DataLoss` | broken framing, metadata, payloads and hashes |
+/// | `FailedPrecondition` | an index that is required, and damaged or stale |
 /// | `Unimplemented` | codecs, dtypes and SQL that this version doesn't do |
 /// | `ResourceExhausted` | the memory pool, and limits on sizes |
 /// | `Internal` | everything else |
@@ -153,6 +154,7 @@ fn code_of_ours(error: &Error) -> Code {
         | Error::Codec { .. }
         | Error::HashMismatch { .. }
         | Error::MissingHash { .. } => Code::DataLoss,
+        Error::Index { .. } => Code::FailedPrecondition,
         Error::Unsupported { .. } => Code::Unimplemented,
         Error::Limit { .. } => Code::ResourceExhausted,
         Error::OutOfBounds { .. } | Error::Grid { .. } | Error::Option { .. } | Error::Overflow { .. } => {

@@ -8,6 +8,10 @@ use crate::{Error, Place, Result};
 const FIXED: [&str; 10] =
     ["type", "ndim", "shape", "strides", "dtype", "byte_order", "encoding", "filter", "compression", "masks"];
 
+/// Masks by their keys.
+const KINDS: [(&str, MaskKind); 3] =
+    [("nan", MaskKind::NaN), ("inf+", MaskKind::PosInf), ("inf-", MaskKind::NegInf)];
+
 /// Parses the descriptor that `bytes` start with; also says how many bytes it takes.
 ///
 /// `type`, `ndim` and `strides` have to be there and well typed, but aren't looked at: `shape` says how many
@@ -18,18 +22,60 @@ const FIXED: [&str; 10] =
 /// byte orders, and shapes of 2^64 elements or bytes and more.
 pub(super) fn parse(bytes: &[u8], at: &Place, limits: &Limits) -> Result<(Descriptor, u64)> {
     let (value, consumed) = cbor::item(bytes, at, "descriptor", limits)?;
-    let mut fixed = Map::new();
-    let mut params = Map::new();
-    for (key, value) in cbor::entries(value, at, "descriptor")? {
-        if !FIXED.contains(&key.as_str()) {
-            params.insert(key, value);
-        } else if let Some((key, _)) = fixed.remove_entry(&key) {
-            return Err(Error::metadata(at, format!("descriptor has `{key}` twice")));
-        } else {
-            fixed.insert(key, value);
+    Ok((Descriptor::from_value(value, at)?, consumed))
+}
+
+impl Descriptor {
+    /// The descriptor that a CBOR item is; `at` is its place, for errors.
+    ///
+    /// # Errors
+    /// [`Error::Metadata`] for missing or mistyped keys, a fixed key written twice, unknown dtypes and byte orders,
+    /// and shapes of 2^64 elements or bytes and more.
+    pub fn from_value(value: Value, at: &Place) -> Result<Self> {
+        let mut fixed = Map::new();
+        let mut params = Map::new();
+        for (key, value) in cbor::entries(value, at, "descriptor")? {
+            if !FIXED.contains(&key.as_str()) {
+                params.insert(key, value);
+            } else if let Some((key, _)) = fixed.remove_entry(&key) {
+                return Err(Error::metadata(at, format!("descriptor has `{key}` twice")));
+            } else {
+                fixed.insert(key, value);
+            }
         }
+        Fixed { map: fixed, at }.descriptor(params)
     }
-    Ok((Fixed { map: fixed, at }.descriptor(params)?, consumed))
+
+    /// A CBOR item that [`Descriptor::from_value`] makes the same descriptor of.
+    pub fn to_value(&self) -> Value {
+        let text = |text: &str| Value::Text(text.into());
+        let order = if self.byte_order == ByteOrder::Big { "big" } else { "little" };
+        let mask = |mask: &MaskEntry| {
+            let params = mask.params.iter().map(|(key, value)| (text(key), value.clone())).collect();
+            let entry = vec![
+                (text("method"), text(&mask.method)),
+                (text("offset"), mask.offset.into()),
+                (text("length"), mask.length.into()),
+                (text("params"), Value::Map(params)),
+            ];
+            let kind = KINDS.iter().find(|(_, kind)| *kind == mask.kind).map_or("", |(key, _)| key);
+            (text(kind), Value::Map(entry))
+        };
+        let mut entries = vec![
+            (text("type"), text("ntensor")),
+            (text("ndim"), (self.shape.len() as u64).into()),
+            (text("shape"), Value::Array(self.shape.iter().map(|&len| len.into()).collect())),
+            (text("strides"), Value::Array(Vec::new())), // not looked at
+            (text("dtype"), text(self.dtype.name())),
+            (text("byte_order"), text(order)),
+            (text("encoding"), text(&self.encoding)),
+            (text("filter"), text(&self.filter)),
+            (text("compression"), text(&self.compression)),
+            (text("masks"), Value::Map(self.masks.iter().map(mask).collect())),
+        ];
+        entries.extend(self.params.iter().map(|(key, value)| (text(key), value.clone())));
+        Value::Map(entries)
+    }
 }
 
 /// The fixed keys of a descriptor.
@@ -97,9 +143,8 @@ impl Fixed<'_> {
             None | Some(Value::Null) => return Ok(Vec::new()),
             Some(value) => cbor::map(value.clone(), self.at, "`masks`")?,
         };
-        let kinds = [("nan", MaskKind::NaN), ("inf+", MaskKind::PosInf), ("inf-", MaskKind::NegInf)];
         let entry = |(key, kind)| masks.get(key).map(|value| mask(key, kind, value, self.at));
-        kinds.into_iter().filter_map(entry).collect()
+        KINDS.into_iter().filter_map(entry).collect()
     }
 }
 
@@ -240,7 +285,10 @@ mod tests {
             "nan": {"offset": 8, "length": 1, "method": "zstd", "params": {"level": 3}},
             "later": 1,
         });
-        let masks = parse_json(&value).unwrap().masks;
+        let descriptor = parse_json(&value).unwrap();
+        let again = Descriptor::from_value(descriptor.to_value(), &Place::file("x")).unwrap();
+        assert_eq!(again, descriptor);
+        let masks = descriptor.masks;
         assert_eq!(masks.iter().map(|m| m.kind).collect::<Vec<_>>(), [MaskKind::NaN, MaskKind::NegInf]);
         assert_eq!(masks[0].params, Map::from([("level".into(), 3.into())]));
         value["masks"]["nan"]["offset"] = json!("8");

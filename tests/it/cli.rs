@@ -393,3 +393,29 @@ fn a_port_that_is_taken_is_a_failure() {
     let address = taken.local_addr().unwrap().to_string();
     assert!(failure(&["serve", "--listen", &address], 1).contains(&address));
 }
+
+#[test]
+fn an_index_is_written_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(DATA).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.file_name().unwrap().to_str().unwrap().starts_with("temperature_") {
+            std::fs::copy(&entry, folder.path().join(entry.file_name().unwrap())).unwrap();
+        }
+    }
+    let pattern = folder.path().join(FORECAST);
+    let pattern = pattern.to_str().unwrap();
+    let said = stdout(&["index", "--option", LEVELS, pattern]);
+    assert!(said.contains("statistics of 40 of 40 chunks"), "{said}");
+    let sql = "SELECT count(*), round(avg(temperature), 6), min(temperature) FROM temperature";
+    let query = |index: &str| {
+        let index = format!("index={index}");
+        stdout(&["sql", "-q", "--format", "csv", "-c", sql, "--option", LEVELS, "--option", &index, pattern])
+    };
+    assert_eq!(query("require"), query("off"));
+    let plain = folder.path().join("temperature_20260401.tgm");
+    let sentence =
+        failure(&["sql", "-c", "SELECT 1", "--option", "index=require", plain.to_str().unwrap()], 1);
+    assert!(sentence.contains("temperature_20260401.tgm.mbx"), "{sentence}");
+    assert!(failure(&["index", "-o", "x.mbx", "a.tgm", "b.tgm"], 2).contains("single PATH"));
+    assert!(failure(&["index", "-o", "x.tgm", "a.tgm"], 2).contains(".mbx"));
+}

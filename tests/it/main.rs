@@ -23,6 +23,7 @@ mod forms;
 mod framing;
 mod framing_rules;
 mod hostile;
+mod index;
 mod memory;
 mod memory_source;
 mod npy;

@@ -178,6 +178,9 @@ impl DisplayAs for GridAggregateExec {
             write!(f, ", {name}=[{}]", list.join(", "))?;
         }
         write!(f, ", chunks={touched}/{total}")?;
+        if let Some(why) = reduction.scan.table().index_note() {
+            write!(f, ", index ignored: {why}")?;
+        }
         if matches!(format, DisplayFormatType::Verbose) {
             write!(f, ", groups={}, dense={}", reduction.groups.map.groups(), self.work.dense)?;
         }
