@@ -1,5 +1,38 @@
 //! Functions beside DataFusion's.
 
+/// Methods of an [`AggregateUDFImpl`](datafusion::logical_expr::AggregateUDFImpl) that are those of its field
+/// `inner`.
+macro_rules! inherit {
+    ($($method:ident)*) => { $( inherit!(@ $method); )* };
+    (@ name) => { inherit!(@ name() -> &str); };
+    (@ signature) => { inherit!(@ signature() -> &Signature); };
+    (@ return_type) => { inherit!(@ return_type(types: &[DataType]) -> Result<DataType>); };
+    (@ coerce_types) => { inherit!(@ coerce_types(types: &[DataType]) -> Result<Vec<DataType>>); };
+    (@ state_fields) => { inherit!(@ state_fields(args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>>); };
+    (@ accumulator) => { inherit!(@ accumulator(args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>>); };
+    (@ create_sliding_accumulator) => {
+        inherit!(@ create_sliding_accumulator(args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>>);
+    };
+    (@ groups_accumulator_supported) => {
+        inherit!(@ groups_accumulator_supported(args: AccumulatorArgs<'_>) -> bool);
+    };
+    (@ create_groups_accumulator) => {
+        inherit!(@ create_groups_accumulator(args: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>>);
+    };
+    (@ is_descending) => { inherit!(@ is_descending() -> Option<bool>); };
+    (@ order_sensitivity) => { inherit!(@ order_sensitivity() -> AggregateOrderSensitivity); };
+    (@ value_from_stats) => {
+        inherit!(@ value_from_stats(args: &StatisticsArgs<'_>) -> Option<ScalarValue>);
+    };
+    (@ set_monotonicity) => { inherit!(@ set_monotonicity(data_type: &DataType) -> SetMonotonicity); };
+    (@ documentation) => { inherit!(@ documentation() -> Option<&Documentation>); };
+    (@ $method:ident($($arg:ident: $type:ty),*) -> $result:ty) => {
+        fn $method(&self, $($arg: $type),*) -> $result {
+            self.inner.$method($($arg),*)
+        }
+    };
+}
+
 mod arg_extremes;
 mod extremes;
 mod std;

@@ -34,6 +34,8 @@ pub(crate) struct Request {
     pub taken: Taken,
     /// The order in which units are visited, if it isn't that of the grid.
     pub visit: Option<Visit>,
+    /// Whether the order of its rows is kept to itself, for a node above that would make too much of it.
+    pub unordered: bool,
     /// Rows after which a partition stops.
     pub limit: Option<usize>,
     pub options: ReadOptions,

@@ -101,6 +101,7 @@ impl TensorScanExec {
             projection: projection.cloned().unwrap_or_else(|| (0..columns).collect()),
             taken: Taken::default(),
             visit: None,
+            unordered: false,
             limit,
             options,
             target_partitions: config.execution.target_partitions.max(1),
@@ -120,7 +121,7 @@ impl TensorScanExec {
         let partitions = partition(layout.units(), worth, most);
         let mut equivalences =
             order::properties(&request.table, &request.projection, &schema, &request.selection)?;
-        if request.visit.is_some() {
+        if request.visit.is_some() || request.unordered {
             equivalences.clear_orderings();
         }
         let properties = PlanProperties::new(
@@ -149,6 +150,14 @@ impl TensorScanExec {
     /// The same scan, whose plan says why its rows aren't reduced on the grid.
     pub(crate) fn with_note(&self, why: &str) -> Self {
         Self { note: Some(why.into()), ..self.clone() }
+    }
+
+    /// The same rows, whose order isn't declared.
+    ///
+    /// # Errors
+    /// Those of DataFusion for a projection that leaves the schema.
+    pub(crate) fn unordered(&self) -> Result<Self> {
+        self.with_request(Request { unordered: true, ..self.request.clone() })
     }
 
     /// The provider that made it.

@@ -162,6 +162,14 @@ impl<T: Widen + Stated> Typed<T> {
         Some(())
     }
 
+    fn merge_same(&mut self, other: &mut Self, total: bool) {
+        if total {
+            self.state.merge_same::<true>(&mut other.state);
+        } else {
+            self.state.merge_same::<false>(&mut other.state);
+        }
+    }
+
     fn read(&mut self, dtype: DType) -> Reading<'_> {
         self.state.settle();
         let narrow = |values: &Option<Vec<T>>| values.as_ref().and_then(|values| T::narrow(values, dtype));
@@ -423,6 +431,27 @@ impl Accumulators {
             true => Ok(()),
             false => Err(misfit(format!("{times} times a sum leaves 128 bits"))),
         }
+    }
+
+    /// Merges each group of `other` (same dtype, wants, policy and groups) into the same group here.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] if the two don't match; then nothing is merged.
+    pub fn merge_same(&mut self, other: &mut Accumulators) -> Result<()> {
+        let kind = |states: &Self| (states.dtype, states.wants, states.total, states.groups);
+        if kind(self) != kind(other) {
+            return Err(misfit("states of different kinds can't be merged".into()));
+        }
+        let total = self.total;
+        match (&mut self.state, &mut other.state) {
+            (AnyState::F32(a), AnyState::F32(b)) => a.merge_same(b, total),
+            (AnyState::F64(a), AnyState::F64(b)) => a.merge_same(b, total),
+            (AnyState::I32(a), AnyState::I32(b)) => a.merge_same(b, total),
+            (AnyState::I64(a), AnyState::I64(b)) => a.merge_same(b, total),
+            (AnyState::U64(a), AnyState::U64(b)) => a.merge_same(b, total),
+            _ => return Err(misfit("states of different kinds can't be merged".into())),
+        }
+        Ok(())
     }
 
     /// The states as they are now.

@@ -26,12 +26,13 @@ pub(super) fn tally(part: &Part, map: &GroupMap, mut found: impl FnMut(usize, u6
     let free = (0..part.shape.len()).filter(|dim| knots.iter().all(|knot| !knot.dims.contains(dim)));
     let others: u64 = free.map(|dim| part.within[dim].len()).product();
     let tallies: Vec<Vec<(usize, u64)>> = knots.iter().map(|knot| knot.tally(part, map)).collect();
-    let mut at = vec![0; tallies.len()];
-    for _ in 0..tallies.iter().map(Vec::len).product() {
-        let chosen = tallies.iter().zip(&at).map(|(tally, &at)| tally[at]);
+    let Some((inner, outer)) = tallies.split_last() else { return found(0, others) };
+    let mut at = vec![0; outer.len()];
+    for _ in 0..outer.iter().map(Vec::len).product() {
+        let chosen = outer.iter().zip(&at).map(|(tally, &at)| tally[at]);
         let (group, cells) = chosen.fold((0, others), |(group, cells), (code, n)| (group + code, cells * n));
-        found(group, cells);
-        step(&mut at, |knot| tallies[knot].len());
+        inner.iter().for_each(|&(code, n)| found(group + code, cells * n));
+        step(&mut at, |knot| outer[knot].len());
     }
 }
 

@@ -284,6 +284,43 @@ impl<T: Cell> State<T> {
         })
     }
 
+    /// Merges each group of `other`, which has as many, into the same group here: as [`State::merge`], column by
+    /// column.
+    pub(super) fn merge_same<const TOTAL: bool>(&mut self, other: &mut Self) {
+        self.settle();
+        other.settle();
+        if let (Some(float), Some(more)) = (&mut self.float, &other.float) {
+            if let (Some(m2), Some(more_m2)) = (&mut self.m2, &other.m2) {
+                for (group, m2) in m2.iter_mut().enumerate().filter(|(group, _)| other.counts[*group] > 0) {
+                    let held = (self.counts[group], total(float.near[group], float.rest[group]), *m2);
+                    let sum = total(more.near[group], more.rest[group]);
+                    *m2 = merge_m2(held, (other.counts[group], sum, more_m2[group]));
+                }
+            }
+            let sums = float.near.iter_mut().zip(&mut float.rest);
+            for ((near, rest), (more, more_rest)) in sums.zip(more.near.iter().zip(&more.rest)) {
+                let (sum, lost) = two_sum(*near, *more);
+                *near = sum;
+                *rest += lost + more_rest;
+            }
+        }
+        if let (Some(int), Some(more)) = (&mut self.int, &mut other.int) {
+            int.carry();
+            more.carry();
+            int.far.iter_mut().zip(&more.far).for_each(|(sum, more)| *sum += more);
+        }
+        let pairs = |mine: &mut Option<Vec<T>>, more: &Option<Vec<T>>, better: fn(T, T) -> bool| {
+            for (mine, &more) in mine.iter_mut().flatten().zip(more.iter().flatten()) {
+                if better(more, *mine) {
+                    *mine = more;
+                }
+            }
+        };
+        pairs(&mut self.mins, &other.mins, |a, b| a.below::<TOTAL>(b));
+        pairs(&mut self.maxs, &other.maxs, |a, b| a.above::<TOTAL>(b));
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+    }
+
     /// Notes one more valid cell for each of `len` groups from `first`.
     #[inline(always)]
     pub(super) fn count_each(&mut self, first: usize, len: usize) {

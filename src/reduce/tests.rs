@@ -247,17 +247,20 @@ proptest! {
     fn merged_states_are_those_of_all_values(
         dtype in proptest::sample::select(&DTYPES[..]),
         nan in nan_policy(),
-        (a, b) in (calls(), calls()),
+        (a, b, same) in (calls(), calls(), any::<bool>()),
     ) {
         let mut states = Accumulators::try_new(dtype, GROUPS, ALL, nan).unwrap();
         let mut other = states.clone();
         let (mut model, mut more) = (vec![Vec::new(); GROUPS], vec![Vec::new(); GROUPS]);
         add_some(&mut states, &mut model, dtype, &a)?;
         add_some(&mut other, &mut more, dtype, &b)?;
-        let backwards = |group| GROUPS - 1 - group;
-        states.merge(&mut other, backwards).unwrap();
+        let target = |group| if same { group } else { GROUPS - 1 - group };
+        match same {
+            true => states.merge_same(&mut other).unwrap(),
+            false => states.merge(&mut other, target).unwrap(),
+        }
         for (group, values) in more.into_iter().enumerate() {
-            model[backwards(group)].extend(values);
+            model[target(group)].extend(values);
         }
         check(&mut states, &model, nan, ALL)?;
     }

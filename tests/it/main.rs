@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
+#[cfg(feature = "engine")]
+mod aggregates;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;

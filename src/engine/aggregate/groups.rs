@@ -210,6 +210,27 @@ impl GroupSpace {
         };
         self.keys.iter().map(column).collect()
     }
+
+    /// Key columns of all groups.
+    ///
+    /// # Errors
+    /// As [`GroupSpace::key_columns`].
+    pub(super) fn all_key_columns(&self) -> Result<Vec<ArrayRef>> {
+        let column = |(component, values): &(usize, ArrayRef)| {
+            let (codes, stride) = (self.map.factors()[*component].cardinality, self.map.strides[*component]);
+            // Each code for `stride` groups, over and over.
+            let period = codes as usize * stride;
+            let mut column = Vec::with_capacity(self.map.groups());
+            for code in 0..codes {
+                column.resize(column.len() + stride, code);
+            }
+            for _ in 1..self.map.groups() / period.max(1) {
+                column.extend_from_within(..period);
+            }
+            Ok(take(values, &UInt32Array::from(column), None)?)
+        };
+        self.keys.iter().map(column).collect()
+    }
 }
 
 /// The codes of keys over `dims`, and the values of each key by code.

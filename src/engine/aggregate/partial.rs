@@ -144,7 +144,7 @@ impl Partial {
         }
         for (states, more) in self.states.iter_mut().zip(other.states) {
             match (states, more) {
-                (Some(states), Some(mut more)) => states.merge(&mut more, |group| group).map_err(external)?,
+                (Some(states), Some(mut more)) => states.merge_same(&mut more).map_err(external)?,
                 (none, more @ Some(_)) => *none = more,
                 (_, None) => {}
             }
@@ -294,15 +294,19 @@ impl Partial {
         let total = set.map_or(!self.reduction.grouped(), |set| set.total);
         let exists = self.cells.iter().enumerate().filter(|&(_, &cells)| cells > 0 || total);
         let groups: Vec<usize> = exists.map(|(group, _)| group).collect();
-        let mut columns = space.key_columns(&groups, |group, component| match local {
-            Some(local) => local.global_code(group, component),
-            None => self.map.code(group, component),
-        })?;
+        let all = groups.len() == self.map.groups();
+        let mut columns = match local {
+            Some(local) => {
+                space.key_columns(&groups, |group, component| local.global_code(group, component))?
+            }
+            None if all => space.all_key_columns()?,
+            None => space.key_columns(&groups, |group, component| self.map.code(group, component))?,
+        };
         if let Some(set) = set {
             let ids = UInt64Array::from_value(set.id, groups.len());
             columns.push(cast(&ids, schema.field(columns.len()).data_type())?);
         }
-        if groups.len() == self.map.groups() {
+        if all {
             columns.extend(aggregates);
         } else {
             let indices = UInt64Array::from_iter_values(groups.iter().map(|&group| group as u64));

@@ -9,6 +9,7 @@ use crate::engine::scan::TensorScanExec;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -39,7 +40,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = MillibarConfig::of(config);
         if !options.grid_aggregate {
-            return Ok(plan);
+            return through_rows(plan);
         }
         let rewritten = plan.transform_up(|node| {
             let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -57,7 +58,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
                 if options.grid_final { completed(stages.as_ref().unwrap_or(&node))? } else { None };
             Ok(complete.or(stages).map_or_else(|| Transformed::no(node), Transformed::yes))
         });
-        Ok(rewritten?.data)
+        through_rows(rewritten?.data)
     }
 
     fn name(&self) -> &str {
@@ -89,6 +90,26 @@ fn scans_tensor(plan: &Arc<dyn ExecutionPlan>) -> bool {
         [input] => !plan.is::<AggregateExec>() && scans_tensor(input),
         _ => false,
     }
+}
+
+/// `plan` without the orders of scans that DataFusion would take too much from: it thinks of an order by a group
+/// key as none within a group, but a grouping set without that key has groups of many of its values.
+fn through_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let misled = |aggregate: &AggregateExec| {
+        let ordered = |expr: &Arc<AggregateFunctionExpr>| !expr.order_sensitivity().is_insensitive();
+        aggregate.group_expr().has_grouping_set() && aggregate.aggr_expr().iter().any(ordered)
+    };
+    let rewritten = plan.transform_up(|node| match node.downcast_ref::<AggregateExec>() {
+        Some(aggregate) if misled(aggregate) && scans_tensor(aggregate.input()) => {
+            node.transform_down(|node| {
+                let scan =
+                    node.downcast_ref::<TensorScanExec>().map(TensorScanExec::unordered).transpose()?;
+                Ok(scan.map_or_else(|| Transformed::no(node), |scan| Transformed::yes(Arc::new(scan))))
+            })
+        }
+        _ => Ok(Transformed::no(node)),
+    });
+    Ok(rewritten?.data)
 }
 
 /// `plan` with the reason noted in its scan, where `EXPLAIN` shows it.

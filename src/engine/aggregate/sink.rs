@@ -293,9 +293,7 @@ impl Sink {
                 counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
                 Ok(())
             }
-            (Held::States(states), Held::States(mut more)) => {
-                states.merge(&mut more, |group| group).map_err(external)
-            }
+            (Held::States(states), Held::States(mut more)) => states.merge_same(&mut more).map_err(external),
             (Held::Native(native), Held::Native(more)) => {
                 let identity: Vec<usize> = (0..total).collect();
                 let mut pairs = native.iter_mut().zip(more);

@@ -9,12 +9,14 @@ use crate::codec::Values;
 use crate::engine::types;
 use crate::reduce::{Moments, Reading, Sums};
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, UInt64Array,
+    ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, UInt64Array,
 };
 use datafusion::arrow::buffer::{BooleanBuffer, NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::cast;
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Float64Type, UInt64Type};
 use datafusion::common::{Result, exec_err, internal_err};
+use datafusion::functions_aggregate::stddev::Stddev;
+use datafusion::functions_aggregate::variance::{VariancePopulation, VarianceSample};
 use std::sync::Arc;
 
 /// Counts as the state of `count`.
@@ -67,21 +69,45 @@ pub(super) fn empty(aggregate: &Aggregate, groups: usize, grouped: bool) -> Resu
     Native::try_new(aggregate, groups, grouped)?.states()
 }
 
-/// Final values of `aggregate` from its state columns.
+/// Final values of `aggregate` from its state columns: as DataFusion's accumulators make them by group.
 ///
 /// # Errors
 /// If an integer sum leaves its type; those of DataFusion's accumulators.
 pub(super) fn value(aggregate: &Aggregate, states: Vec<ArrayRef>, grouped: bool) -> Result<ArrayRef> {
-    let plain = matches!(aggregate.function, Function::Count | Function::Sum | Function::Min | Function::Max);
-    if let ([state], true) = (&states[..], plain)
-        && state.data_type() == aggregate.expr.field().data_type()
-    {
-        return Ok(Arc::clone(state));
+    let same = |state: &ArrayRef| state.data_type() == aggregate.expr.field().data_type();
+    match (aggregate.function, &states[..]) {
+        (Function::Count | Function::Sum | Function::Min | Function::Max, [state]) if same(state) => {
+            return Ok(Arc::clone(state));
+        }
+        (Function::Edge, [state, ..]) if same(state) => return Ok(Arc::clone(state)),
+        (Function::Avg, [counts, sums]) if same(sums) => {
+            let (counts, sums) = (counts.as_primitive::<UInt64Type>(), sums.as_primitive::<Float64Type>());
+            let means = sums.values().iter().zip(counts.values()).map(|(sum, &count)| sum / count as f64);
+            return Ok(Arc::new(Float64Array::new(means.collect(), sums.nulls().cloned())));
+        }
+        (Function::Moments, [counts, _, m2]) if same(m2) => {
+            let (counts, m2) = (counts.as_primitive::<UInt64Type>(), m2.as_primitive::<Float64Type>());
+            let (unseen, root) = deviation(aggregate);
+            let seen = BooleanBuffer::collect_bool(counts.len(), |group| counts.value(group) > unseen);
+            let variance = |(m2, &count): (&f64, &u64)| m2 / count.saturating_sub(unseen) as f64;
+            let variances = m2.values().iter().zip(counts.values()).map(variance);
+            let values = variances.map(|variance| if root { variance.sqrt() } else { variance });
+            return Ok(Arc::new(Float64Array::new(values.collect(), Some(NullBuffer::new(seen)))));
+        }
+        _ => {}
     }
     let groups = states.first().map_or(0, |state| state.len());
     let mut native = Native::try_new(aggregate, groups, grouped)?;
     native.merge(&states, &(0..groups).collect::<Vec<_>>(), groups)?;
     native.values()
+}
+
+/// The degrees of freedom that a variance takes off (ddof), and whether its root is wanted.
+fn deviation(aggregate: &Aggregate) -> (u64, bool) {
+    let inner = aggregate.expr.fun().inner();
+    let sample = inner.is::<VarianceSample>() || inner.is::<Stddev>();
+    let variance = inner.is::<VarianceSample>() || inner.is::<VariancePopulation>();
+    (u64::from(sample), !variance)
 }
 
 fn missing<T>(what: &str) -> Result<T> {

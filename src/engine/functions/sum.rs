@@ -34,16 +34,8 @@ fn is_exact(result: &DataType) -> bool {
 }
 
 impl AggregateUDFImpl for Sum {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arg_types)
+    inherit! {
+        name signature return_type groups_accumulator_supported documentation set_monotonicity value_from_stats
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -70,10 +62,6 @@ impl AggregateUDFImpl for Sum {
         self.inner.create_sliding_accumulator(args)
     }
 
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner.groups_accumulator_supported(args)
-    }
-
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn GroupsAccumulator>> {
         let result = args.return_field.data_type().clone();
         if is_exact(&result) {
@@ -91,14 +79,6 @@ impl AggregateUDFImpl for Sum {
         AggregateOrderSensitivity::Insensitive
     }
 
-    fn documentation(&self) -> Option<&Documentation> {
-        self.inner.documentation()
-    }
-
-    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
-        self.inner.set_monotonicity(data_type)
-    }
-
     fn simplify_expr_op_literal(
         &self,
         agg_function: &AggregateFunction,
@@ -108,10 +88,6 @@ impl AggregateUDFImpl for Sum {
         arg_is_left: bool,
     ) -> Result<Option<Expr>> {
         self.inner.simplify_expr_op_literal(agg_function, arg, op, lit, arg_is_left)
-    }
-
-    fn value_from_stats(&self, args: &StatisticsArgs) -> Option<ScalarValue> {
-        self.inner.value_from_stats(args)
     }
 }
 
