@@ -356,6 +356,15 @@ impl Chunks {
         Some(ChunkFacts { elements: kind.descriptor.len(), bytes: record.region.1, seeks })
     }
 
+    /// Says to the file of that chunk that all of its object will be read soon; see [`Source::will_need`].
+    pub fn will_need(&self, chunk: u64) {
+        if let Some(row) = self.row(chunk) {
+            let record = &self.objects.records[row as usize];
+            let (start, len) = record.region;
+            self.objects.sources[record.source as usize].will_need(start..start + len);
+        }
+    }
+
     /// Each chunk, in C order; holes are `None`.
     pub fn iter(&self) -> impl Iterator<Item = Option<Arc<Chunk>>> + '_ {
         (0..self.rows.len() as u64).map(|chunk| self.get(chunk))

@@ -92,6 +92,11 @@ impl Reader {
         &mut self.stats
     }
 
+    /// Bytes of the buffers that it holds.
+    pub fn memory(&self) -> usize {
+        self.scratch.capacity() + self.ranges.capacity() * size_of::<ElementRange>()
+    }
+
     /// Decodes the kept cells of `part` and hands them to `sink` in C order, block by block, each with the
     /// flat position of its first element in the chunk. Returns `false`, with nothing handed over, if the
     /// chunk is a hole: all its cells are missing.

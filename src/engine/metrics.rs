@@ -2,7 +2,7 @@
 
 use crate::dataset::read::ReadStats;
 use datafusion::physical_plan::metrics::{
-    Count, ExecutionPlanMetricsSet, MetricBuilder, MetricCategory, Time,
+    Count, ExecutionPlanMetricsSet, Gauge, MetricBuilder, MetricCategory, Time,
 };
 use std::time::Duration;
 
@@ -39,6 +39,8 @@ pub struct ScanMetrics {
     /// Cells of the selection that a scan dropped before it made rows of them: by predicates on values, and by
     /// filters that joins and sorts above it found while the query ran.
     pub cells_pruned: Count,
+    /// Most bytes of decode buffers and states that were reserved in the memory pool at a time.
+    pub peak_memory: Gauge,
     /// Time in reading bytes.
     pub time_read: Time,
     /// Time in decoding, without what consumes the values.
@@ -69,6 +71,9 @@ impl ScanMetrics {
             full_decodes: count("full_decodes", MetricCategory::Rows),
             cells_reduced: count("cells_reduced", MetricCategory::Rows),
             cells_pruned: count("cells_pruned", MetricCategory::Rows),
+            peak_memory: MetricBuilder::new(set)
+                .with_category(MetricCategory::Bytes)
+                .gauge("peak_memory", partition),
             time_read: time("time_read"),
             time_decode: time("time_decode"),
             time_reduce: time("time_reduce"),

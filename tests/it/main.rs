@@ -26,6 +26,8 @@ mod framing;
 mod framing_rules;
 mod hostile;
 mod index;
+#[cfg(feature = "engine")]
+mod limits;
 mod memory;
 mod memory_source;
 mod npy;

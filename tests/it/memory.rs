@@ -1,7 +1,9 @@
-//! How much memory a piece of code takes at most: a global allocator that counts for each thread on its own.
+//! How much memory a piece of code takes at most: a global allocator that counts for each thread on its own, and
+//! for all of them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
 thread_local! {
     /// Bytes held, and the most that were held, since the thread's count was last reset.
@@ -10,12 +12,17 @@ thread_local! {
     static CALLS: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Bytes that the process holds, and the most that it held since [`Whole::start`].
+static ALL: AtomicIsize = AtomicIsize::new(0);
+static MOST: AtomicIsize = AtomicIsize::new(0);
+
 struct Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
 fn count(change: isize) {
+    MOST.fetch_max(ALL.fetch_add(change, Relaxed) + change, Relaxed);
     // A thread that is going away has no count any more, and needs none.
     let _ = HELD.try_with(|held| {
         let (now, most) = held.get();
@@ -69,6 +76,29 @@ pub(crate) fn allocations(work: impl FnOnce()) -> usize {
     let before = CALLS.with(Cell::get);
     work();
     CALLS.with(Cell::get) - before
+}
+
+/// As [`peak`], over all threads of the process.
+#[cfg(feature = "engine")]
+pub(crate) struct Whole {
+    before: isize,
+}
+
+#[cfg(feature = "engine")]
+impl Whole {
+    /// Counts from now on.
+    pub(crate) fn start() -> Self {
+        let before = ALL.load(Relaxed);
+        MOST.store(before, Relaxed);
+        Self { before }
+    }
+
+    /// The most bytes that were held at once, beyond those that were held at the start; `None` where other tests run
+    /// in the same process.
+    pub(crate) fn peak(&self) -> Option<usize> {
+        let alone = std::env::var_os("NEXTEST").is_some();
+        alone.then(|| usize::try_from(MOST.load(Relaxed) - self.before).unwrap_or(0))
+    }
 }
 
 #[test]

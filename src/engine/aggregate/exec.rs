@@ -1,6 +1,8 @@
 //! `GridAggregateExec`: aggregates reduced on the grid.
 
+use super::ahead::ReadAhead;
 use super::partial::Partial;
+use super::queue::Queue;
 use super::reduction::Reduction;
 use super::work::Work;
 use super::worker::{Worker, sliced};
@@ -122,17 +124,21 @@ impl GridAggregateExec {
     }
 
     /// What partition `partition` of the work needs; it reserves memory in the pool.
-    fn job(&self, partition: usize, context: &TaskContext) -> Result<Job> {
+    fn job(&self, partition: usize, queue: Arc<Queue>, context: &TaskContext) -> Result<Job> {
         let consumer = MemoryConsumer::new(format!("GridAggregateExec[{partition}]"));
         let buffers = consumer.clone_with_new_id().register(context.memory_pool());
         buffers.try_grow(self.work.buffers)?;
+        let plan = consumer.clone_with_new_id().register(context.memory_pool());
+        plan.try_grow(if partition == 0 { self.reduction.memory() } else { 0 })?;
         Ok(Job {
             partition,
             reduction: Arc::clone(&self.reduction),
             work: Arc::clone(&self.work),
             metrics: self.metrics_of(partition),
             baseline: BaselineMetrics::new(&self.metrics, partition),
-            _buffers: buffers,
+            queue,
+            buffers,
+            _plan: plan,
             states: consumer.register(context.memory_pool()),
             batch_size: context.session_config().batch_size(),
         })
@@ -235,12 +241,16 @@ impl ExecutionPlan for GridAggregateExec {
         let send = stream.tx();
         match self.stage {
             Stage::Partial => {
-                let job = self.job(partition, &context)?;
+                let queue = Arc::new(Queue::new(&self.work, false));
+                let job = self.job(partition, queue, &context)?;
                 stream.spawn_blocking(move || job.emit_states(&send));
             }
             Stage::Complete => {
                 let parts = 0..self.work.partitions.len();
-                let jobs = parts.map(|part| self.job(part, &context)).collect::<Result<Vec<_>>>()?;
+                let helping = self.reduction.aggregates.iter().all(|aggregate| aggregate.function.commutes());
+                let queue = Arc::new(Queue::new(&self.work, helping));
+                let jobs = parts.map(|part| self.job(part, Arc::clone(&queue), &context));
+                let jobs = jobs.collect::<Result<Vec<_>>>()?;
                 let schema = Arc::clone(&self.schema);
                 stream.spawn(complete(jobs, schema, send));
             }
@@ -263,8 +273,11 @@ struct Job {
     work: Arc<Work>,
     metrics: ScanMetrics,
     baseline: BaselineMetrics,
-    /// Holds the bytes of buffers.
-    _buffers: MemoryReservation,
+    queue: Arc<Queue>,
+    /// Holds the bytes of the plan, which all partitions share, in the first of them.
+    _plan: MemoryReservation,
+    /// Holds the bytes of decode buffers.
+    buffers: MemoryReservation,
     /// Holds the bytes of states.
     states: MemoryReservation,
     batch_size: usize,
@@ -283,6 +296,9 @@ impl Job {
             work: Arc::clone(&self.work),
             reader: Reader::new(*self.reduction.scan.options()),
             metrics: self.metrics.clone(),
+            queue: Arc::clone(&self.queue),
+            ahead: ReadAhead::new(self.partition),
+            buffers: self.buffers.take(),
             states: self.states.take(),
             batch_size: self.batch_size,
             cancelled,
@@ -337,7 +353,7 @@ async fn complete(jobs: Vec<Job>, schema: SchemaRef, send: Batches) -> Result<()
             partial.merge(other.partial)?;
             drop(other.states);
         }
-        states.try_resize(partial.memory())?;
+        states.try_resize(partial.memory() + partial.outcome_memory(&schema))?;
         partial.complete(&schema, &mut |batch| {
             sliced(&batch, batch_size, &mut |batch| emit(&baseline, &send, batch))
         })

@@ -53,6 +53,11 @@ pub(super) enum Function {
 }
 
 impl Function {
+    /// Whether the states of cells may be merged in any order, beyond the rounding of floats.
+    pub(super) fn commutes(self) -> bool {
+        matches!(self, Self::Count | Self::Sum | Self::Avg | Self::Min | Self::Max | Self::Moments)
+    }
+
     /// The function of `aggregate`, told by its type: another function of the same name isn't taken for it.
     pub(super) fn of(aggregate: &AggregateFunctionExpr) -> Self {
         let inner = aggregate.fun().inner();

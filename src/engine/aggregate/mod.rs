@@ -18,6 +18,7 @@
 //!
 //! Anything that isn't provably the same is refused, and the plan is left alone.
 
+mod ahead;
 mod answers;
 mod cells;
 mod chain;
@@ -31,6 +32,7 @@ mod groups;
 mod native;
 mod opaque;
 mod partial;
+mod queue;
 mod reduction;
 mod rule;
 mod sink;

@@ -12,7 +12,7 @@ use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::{cast, take};
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::Result;
 use std::sync::Arc;
 
@@ -65,6 +65,13 @@ impl Partial {
         let counts = self.counts.iter().flatten().chain([&self.cells]).map(|counts| counts.capacity() * 8);
         let passes = self.states.iter().flatten().map(Accumulators::memory);
         counts.chain(passes).chain(self.sinks.iter().flatten().map(Sink::memory)).sum()
+    }
+
+    /// Bytes that a batch of all groups takes, in columns of `schema`, with the states of a grouping set.
+    pub(super) fn outcome_memory(&self, schema: &SchemaRef) -> usize {
+        let width = |field: &FieldRef| field.data_type().primitive_width().unwrap_or(16) + 1;
+        let batch = self.map.groups() * schema.fields().iter().map(width).sum::<usize>();
+        if self.reduction.sets.is_empty() { batch } else { batch + self.memory() }
     }
 
     /// Counts the kept cells of `part`, for groups to exist and for the counts that geometry decides.

@@ -10,6 +10,7 @@ use crate::dataset::GridTable;
 use crate::engine::scan::{ColumnSource, TensorScanExec};
 use crate::reduce::NanPolicy;
 use crate::tensor::Selection;
+use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
@@ -160,6 +161,13 @@ impl Reduction {
     /// What a NaN in float data is.
     pub(super) fn nan_policy(&self) -> NanPolicy {
         if self.scan.options().nan_as_missing { NanPolicy::Null } else { NanPolicy::Value }
+    }
+
+    /// Bytes that its tables hold: codes of groups, and values of keys.
+    pub(super) fn memory(&self) -> usize {
+        let codes = self.groups.map.factors().iter().map(|factor| size_of_val(&*factor.codes));
+        let keys = self.groups.keys.iter().map(|(_, values)| values.get_array_memory_size());
+        codes.chain(keys).sum()
     }
 
     /// Whether there is a `GROUP BY`.

@@ -96,6 +96,8 @@ pub(super) struct Work {
     pub spared: Spared,
     /// Bytes of decoded cells that a partition holds at a time.
     pub buffers: usize,
+    /// Bytes of the states of all groups, about.
+    pub states: usize,
 }
 
 /// A task with the bytes that it decodes.
@@ -170,8 +172,8 @@ impl Work {
             counted = Some(parts);
         }
         let partitions = deal(tasks, reduction.partitions());
-        let buffers = usize::try_from(buffers).unwrap_or(usize::MAX);
-        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, spared, buffers })
+        let [buffers, states] = [buffers, bytes].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, spared, buffers, states })
     }
 }
 

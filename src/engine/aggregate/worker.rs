@@ -1,7 +1,9 @@
 //! One partition at work: task after task, into states.
 
+use super::ahead::ReadAhead;
 use super::cells::{CellsPlan, CellsSource, Piece};
 use super::partial::Partial;
+use super::queue::Queue;
 use super::reduction::Reduction;
 use super::work::{Task, Work};
 use crate::dataset::read::Reader;
@@ -14,7 +16,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::memory_pool::MemoryReservation;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one partition needs.
 pub(super) struct Worker<'a> {
@@ -22,6 +24,12 @@ pub(super) struct Worker<'a> {
     pub work: Arc<Work>,
     pub reader: Reader,
     pub metrics: ScanMetrics,
+    /// Where its tasks come from.
+    pub queue: Arc<Queue>,
+    /// What the files know of what it will read.
+    pub ahead: ReadAhead,
+    /// Holds the bytes of decode buffers.
+    pub buffers: MemoryReservation,
     /// Holds the bytes of states.
     pub states: MemoryReservation,
     pub batch_size: usize,
@@ -43,6 +51,7 @@ impl Worker<'_> {
         let work = Arc::clone(&self.work);
         if work.dense {
             let partial = self.dense(partition)?;
+            self.states.try_resize(partial.memory() + partial.outcome_memory(&self.reduction.schema))?;
             if (self.cancelled)() {
                 return Ok(());
             }
@@ -58,9 +67,11 @@ impl Worker<'_> {
     /// As [`Worker::run`].
     pub(super) fn dense(&mut self, partition: usize) -> Result<Partial> {
         let (work, map) = (Arc::clone(&self.work), Arc::clone(&self.reduction.groups.map));
+        self.states.try_resize(work.states)?;
         let mut partial = Partial::new(&self.reduction, &self.work, &map);
         let mut sources = [None, None];
-        for task in &work.partitions[partition] {
+        let queue = Arc::clone(&self.queue);
+        while let Some(task) = queue.next(partition, &work) {
             if let Task::Cells { side, cells } = task {
                 let Some(plan) = &work.cells[*side as usize] else {
                     return internal_err!("there is no program");
@@ -103,11 +114,15 @@ impl Worker<'_> {
         partition: usize,
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
-        for (pass, part) in work.partitions[partition].iter().flat_map(|task| work.parts(task)) {
+        let queue = Arc::clone(&self.queue);
+        let tasks = std::iter::from_fn(|| queue.next(partition, work));
+        for (pass, part) in tasks.flat_map(|task| work.parts(task)) {
             if (self.cancelled)() {
                 return Ok(());
             }
             let local = self.reduction.groups.map.localise(&part);
+            self.states
+                .try_resize(work.states / self.reduction.groups.map.groups().max(1) * local.map.groups())?;
             let mut partial = Partial::new(&self.reduction, &self.work, &local.map);
             if pass.is_none() || self.work.counting == pass {
                 partial.count(&part)?;
@@ -115,7 +130,7 @@ impl Worker<'_> {
             if let Some(pass) = pass {
                 self.direct(pass, &part, &local.map, &mut partial)?;
             }
-            self.states.try_resize(partial.memory())?;
+            self.states.try_resize(partial.memory() + partial.outcome_memory(&self.reduction.schema))?;
             partial.finish(Some(&local), &mut |batch| sliced(&batch, self.batch_size, emit))?;
         }
         Ok(())
@@ -124,11 +139,12 @@ impl Worker<'_> {
     /// Decodes a part of a pass's variable into its states.
     fn direct(&mut self, pass: usize, part: &Part, map: &GroupMap, partial: &mut Partial) -> Result<()> {
         let start = Instant::now();
-        let variable = &self.reduction.grid.variables[self.work.passes[pass].variable];
         let states = partial.states(pass)?;
         if self.answered(pass, part, states, map)? {
             return Ok(());
         }
+        self.ahead.tell(&self.reduction, &self.work, &self.queue);
+        let variable = &self.reduction.grid.variables[self.work.passes[pass].variable];
         let mut gathering = self.gather(pass, part, map).map_err(external)?;
         let mut reducer = ChunkReducer::new(part, map);
         let cancelled = self.cancelled;
@@ -148,8 +164,18 @@ impl Worker<'_> {
         if let Some(gathering) = gathering.filter(|_| read) {
             gathering.note(variable, part, states).map_err(external)?;
         }
-        self.metrics.cells_reduced.add(part.len() as usize);
-        self.metrics.take(self.reader.stats_mut(), start.elapsed());
+        self.was_read(part.len(), start.elapsed())
+    }
+
+    /// Notes that so many cells were read and reduced, and accounts for the buffers.
+    fn was_read(&mut self, cells: u64, elapsed: Duration) -> Result<()> {
+        self.ahead.was_read(self.reader.stats_mut().decode.bytes_read);
+        self.metrics.cells_reduced.add(cells as usize);
+        self.metrics.take(self.reader.stats_mut(), elapsed);
+        if self.reader.memory() > self.buffers.size() {
+            self.buffers.try_resize(self.reader.memory())?;
+        }
+        self.metrics.peak_memory.set_max(self.buffers.size() + self.states.size());
         Ok(())
     }
 
@@ -175,9 +201,7 @@ impl Worker<'_> {
             }
             Piece::Unit(unit) => source.unit(plan, &reduction, unit, &mut self.reader, map, partial)?,
         };
-        self.metrics.cells_reduced.add(cells as usize);
-        self.metrics.take(self.reader.stats_mut(), start.elapsed());
-        Ok(())
+        self.was_read(cells, start.elapsed())
     }
 }
 

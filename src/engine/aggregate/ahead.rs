@@ -1,0 +1,75 @@
+//! What a worker will read, told to the files beforehand, so that reading overlaps decoding.
+//!
+//! ```text
+//! tasks of a partition   | done | at work | told | told | not yet ...
+//!                                         <- BUDGET ->
+//! ```
+//! Only objects that are decoded whole are told, and not those whose statistics are known: uncompressed ones are reduced as fast as they come, and of ranges
+//! it isn't known beforehand where in the object they are.
+
+use super::queue::Queue;
+use super::reduction::Reduction;
+use super::work::{DirectPass, Task, Work};
+use crate::tensor::Place;
+
+/// Encoded bytes that are told beyond those that were read.
+const BUDGET: u64 = 8 << 20;
+
+/// How far the files of one worker know what it will read.
+#[derive(Debug)]
+pub(super) struct ReadAhead {
+    partition: usize,
+    /// The task, and how many of its places were told.
+    next: (usize, u64),
+    /// Bytes that were told and not read yet.
+    told: u64,
+}
+
+impl ReadAhead {
+    /// Nothing is known of what the worker of `partition` will read.
+    pub(super) fn new(partition: usize) -> Self {
+        Self { partition, next: (0, 0), told: 0 }
+    }
+
+    /// Notes that so many encoded bytes were read.
+    pub(super) fn was_read(&mut self, bytes: u64) {
+        self.told = self.told.saturating_sub(bytes);
+    }
+
+    /// Tells what comes next.
+    pub(super) fn tell(&mut self, reduction: &Reduction, work: &Work, queue: &Queue) {
+        if self.told >= BUDGET {
+            return;
+        }
+        let upcoming = queue.upcoming(self.partition);
+        // The task before those that wait is the one at work.
+        self.next = self.next.max((upcoming.start.saturating_sub(1), 0));
+        while self.told < BUDGET && self.next.0 < upcoming.end {
+            let (task, at) = self.next;
+            match &work.partitions[self.partition][task] {
+                Task::Direct { pass, places } if at < places.end - places.start => {
+                    let pass = &work.passes[*pass];
+                    let at = places.start + at;
+                    let place = pass.parts.numbers(at..at + 1).next();
+                    self.told += place.map_or(0, |place| tell(reduction, pass, place));
+                    self.next.1 += 1;
+                }
+                _ => self.next = (task + 1, 0),
+            }
+        }
+    }
+}
+
+/// Tells the file of a chunk, if its object is decoded whole. Returns how many bytes that are.
+fn tell(reduction: &Reduction, pass: &DirectPass, place: Place) -> u64 {
+    let variable = &reduction.grid.variables[pass.variable];
+    let Some(facts) = variable.chunks.facts(place.chunk).filter(|_| place.kept > 0) else { return 0 };
+    let known = place.kept == facts.elements && variable.stats.get(place.chunk).is_some();
+    let few = place.kept as f64 <= reduction.scan.options().range_threshold * facts.elements as f64;
+    let decoded = facts.elements.saturating_mul(variable.dtype.width().unwrap_or(1) as u64);
+    if known || (facts.seeks && few) || facts.bytes >= decoded {
+        return 0;
+    }
+    variable.chunks.will_need(place.chunk);
+    facts.bytes
+}
