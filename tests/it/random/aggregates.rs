@@ -59,7 +59,7 @@ fn total(grammar: &mut Grammar<'_>, filter: &str) -> Output {
 
 fn extreme(grammar: &mut Grammar<'_>, filter: &str) -> Output {
     let function = *grammar.rng.pick(&["min", "max"]);
-    let arg = if grammar.rng.one_in(3) { grammar.num(2, true) } else { column(grammar) };
+    let arg = if grammar.rng.one_in(3) { grammar.ordered(2, true) } else { column(grammar) };
     Output::same(format!("{function}({arg}){filter}"))
 }
 
@@ -164,7 +164,7 @@ fn truth(grammar: &mut Grammar<'_>, filter: &str) -> Output {
 
 /// Values by rank. The estimates merge in any order, so no more than a part of the range is asked of them.
 fn rank(grammar: &mut Grammar<'_>, filter: &str) -> Output {
-    let x = number(grammar);
+    let x = grammar.ordered(1, true);
     match grammar.rng.below(3) {
         0 | 1 => {
             let scale = format!("max(abs({})){filter}", wide(&x));

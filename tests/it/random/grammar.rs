@@ -34,6 +34,8 @@ pub(crate) struct Grammar<'a> {
     unique: bool,
     /// Whether predicates may ask other tables: in `WHERE` alone.
     subqueries: bool,
+    /// Whether expressions may make NaN.
+    nan: bool,
     /// See [`Statement::rewrites`].
     rewrites: Vec<(String, String)>,
 }
@@ -198,7 +200,7 @@ impl<'a> Grammar<'a> {
         let mut outputs: Vec<Output> = Vec::new();
         for _ in 0..self.rng.below(4) + 1 {
             let sql = match self.rng.below(8) {
-                0 => self.num(2, true),
+                0 => self.ordered(2, true),
                 1 => self.key(),
                 2 if self.joined => "name".into(),
                 _ => self.any_column().sql(self.model),
@@ -392,15 +394,25 @@ impl<'a> Grammar<'a> {
 
     /// A numeric expression that has a column in it, as far as there is a numeric one.
     fn num_with_column(&mut self, vars: bool) -> String {
+        let vars = vars && !self.model.special;
         let column = match self.numeric_column(vars) {
             Some(column) => column,
             None => format!("length(CAST({} AS VARCHAR))", self.dim_name(0)),
         };
         match self.rng.below(3) {
             0 => column,
-            1 => format!("{column} + {}", self.num(1, vars)),
-            _ => format!("{column} * {}", self.num(1, vars)),
+            1 => format!("{column} + {}", self.ordered(1, vars)),
+            _ => format!("{column} * {}", self.ordered(1, vars)),
         }
+    }
+
+    /// A numeric expression that is never NaN, as far as its columns aren't. NaN from arithmetic has a sign that nobody
+    /// specifies, which comparisons, extremes and groups tell apart.
+    pub(crate) fn ordered(&mut self, depth: usize, vars: bool) -> String {
+        let before = std::mem::replace(&mut self.nan, false);
+        let num = self.num(depth, vars && !self.model.special);
+        self.nan = before;
+        num
     }
 
     fn numeric_column(&mut self, vars: bool) -> Option<String> {
@@ -436,16 +448,15 @@ impl<'a> Grammar<'a> {
             8 => format!("({a} / {})", *self.rng.pick(&["2", "8.0", "3", "-0.5"])),
             9 => format!("abs({a})"),
             10 => format!("sqrt(abs({a}))"),
-            11 => format!("power({a}, 0.5)"),
-            // The sign of a NaN that arithmetic makes of two isn't specified, and comparisons see it.
-            12 if !self.model.special => format!("(-({a}))"),
+            11 if self.nan => format!("power({a}, 0.5)"),
+            12 => format!("(-({a}))"),
             13 => format!("cos(radians({a}))"),
             14 => format!("CAST({a} AS DOUBLE)"),
             15 => format!("coalesce({a}, {})", self.num(depth - 1, vars)),
             16 => format!("nullif({a}, {})", self.rng.between(-2, 3)),
             17 => format!("floor({a})"),
             18 => format!("power({a}, 2)"),
-            19 => format!("greatest({a}, {})", self.num(depth - 1, vars)),
+            19 if !self.nan => format!("greatest({a}, {})", self.num(depth - 1, vars)),
             20 => {
                 let b = self.num(depth - 1, vars);
                 format!("CASE WHEN {} THEN {a} ELSE {b} END", self.pred(0, vars))
