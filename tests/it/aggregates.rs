@@ -3,7 +3,7 @@
 //!
 //! `MILLIBAR_CASES` and `MILLIBAR_SEED` as for the differential tests.
 
-use crate::differential::{is_on_grid, session, setting};
+use crate::differential::{Setup, is_on_grid, session, setting};
 use crate::random::grid::{Model, random};
 use crate::random::rng::Rng;
 use datafusion::arrow::array::{Array, AsArray};
@@ -187,8 +187,15 @@ async fn the_grid_and_rows_agree() {
         if model.special || model.nan_is_value {
             continue;
         }
-        let (partitions, stages) = (rng.below(3) + 1, rng.below(2) + 1);
-        let context = |on| session(&grid, true, partitions, on, stages);
+        let (partitions, grid_final) = (rng.below(3) + 1, rng.one_in(2));
+        let setup = |grid_aggregate| Setup {
+            partitions,
+            batch_size: 97,
+            grid_aggregate,
+            grid_final,
+            collect_statistics: "off",
+        };
+        let context = |on| session(setup(on), &grid, true);
         let (on, off) = (context(true), context(false));
         let order = order(&model);
         for _ in 0..QUERIES {

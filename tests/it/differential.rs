@@ -92,11 +92,11 @@ fn over_seeds<F: Future<Output = Outcome>>(cases: u64, case: impl Fn(u64) -> F +
 /// How a session answers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Setup {
-    partitions: usize,
-    batch_size: usize,
-    grid_aggregate: bool,
-    grid_final: bool,
-    collect_statistics: &'static str,
+    pub(crate) partitions: usize,
+    pub(crate) batch_size: usize,
+    pub(crate) grid_aggregate: bool,
+    pub(crate) grid_final: bool,
+    pub(crate) collect_statistics: &'static str,
 }
 
 impl Setup {

@@ -1,6 +1,7 @@
 //! Memory limits hold, workers help each other out, and files are told what will be read.
 
 use super::memory;
+use crate::random::encode::Coding;
 use crate::random::grid::chunked;
 use datafusion::arrow::array::{ArrayRef, Int64Array};
 use datafusion::arrow::util::pretty::pretty_format_batches;
@@ -17,10 +18,6 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
-
-/// Plain bytes, or a stream codec.
-const PLAIN: usize = 0;
-const ZSTD: usize = 2;
 
 fn dim(name: &str, len: u64) -> Dim {
     let coord: ArrayRef = Arc::new(Int64Array::from_iter_values(0..len as i64));
@@ -48,8 +45,8 @@ fn cube() -> GridTable {
     GridTable {
         dims: dims.collect(),
         variables: vec![
-            chunked("v", DType::Float32, &shape, &chunk, ZSTD, &values, &[]),
-            chunked("w", DType::Float32, &shape, &chunk, PLAIN, &few, &[]),
+            chunked("v", DType::Float32, &shape, &chunk, Coding::Zstd, &values, &[]),
+            chunked("w", DType::Float32, &shape, &chunk, Coding::Plain, &few, &[]),
         ],
     }
 }
@@ -62,7 +59,7 @@ const QUERIES: [&str; 14] = [
     "SELECT max(m), count(*) FROM (SELECT time, level, y, x, max(v) AS m FROM t GROUP BY time, level, y, x)",
     "SELECT avg(v * w + time) FROM t WHERE w > 3",
     "SELECT level, count(*) FILTER (WHERE v > 5) FROM t GROUP BY level ORDER BY level",
-    "SELECT median(w), approx_distinct(v) FROM t WHERE time < 2",
+    "SELECT median(w), approx_distinct(time) FROM t WHERE time < 2",
     "SELECT count(DISTINCT v) FROM t",
     "SELECT max(v), count(*) FROM (SELECT * FROM t ORDER BY v, time OFFSET 1000)",
     "SELECT * FROM t ORDER BY v DESC, time, level, y, x LIMIT 3",
@@ -172,7 +169,7 @@ fn watched(variable: Variable, slow: usize) -> (Variable, Arc<Mutex<Vec<Asked>>>
 }
 
 /// A table of `chunks` chunks of `len` float64 in 1 partition or more; half of their bits are random.
-fn line(chunks: u64, len: u64, coding: usize, slow: usize) -> (GridTable, Arc<Mutex<Vec<Asked>>>) {
+fn line(chunks: u64, len: u64, coding: Coding, slow: usize) -> (GridTable, Arc<Mutex<Vec<Asked>>>) {
     let value = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as f64;
     let values: Vec<f64> = (0..chunks * len).map(value).collect();
     let variable = chunked("v", DType::Float64, &[chunks, len], &[1, len], coding, &values, &[]);
@@ -183,7 +180,7 @@ fn line(chunks: u64, len: u64, coding: usize, slow: usize) -> (GridTable, Arc<Mu
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_are_told_what_will_be_read() {
     let (chunks, len) = (30, 96 << 10);
-    let (grid, asked) = line(chunks, len, ZSTD, 0);
+    let (grid, asked) = line(chunks, len, Coding::Zstd, 0);
     let encoded: Vec<u64> =
         grid.variables[0].chunks.iter().map(|chunk| chunk.unwrap().source.len()).collect();
     assert!(encoded.iter().sum::<u64>() > 9 << 20, "the budget isn't reached: {encoded:?}");
@@ -206,7 +203,7 @@ async fn files_are_told_what_will_be_read() {
     }
     assert_eq!(told, vec![true; chunks as usize]);
     // Plain objects are reduced as fast as they come.
-    let (grid, asked) = line(8, 1024, PLAIN, 0);
+    let (grid, asked) = line(8, 1024, Coding::Plain, 0);
     answer(&session(1, RuntimeEnv::default(), grid), "SELECT avg(v) FROM t").await.unwrap();
     assert!(asked.lock().unwrap().iter().all(|asked| matches!(asked, Asked::Read(..))));
 }
@@ -214,7 +211,7 @@ async fn files_are_told_what_will_be_read() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_help_each_other_out() {
     // The slow chunks are the first worker's.
-    let (grid, asked) = line(400, 1024, ZSTD, 120);
+    let (grid, asked) = line(400, 1024, Coding::Zstd, 120);
     let ctx = session(2, RuntimeEnv::default(), grid);
     let sql = "SELECT count(v), min(v), max(v), avg(v) FROM t";
     let got = answer(&ctx, sql).await.unwrap();
@@ -228,7 +225,7 @@ async fn workers_help_each_other_out() {
         })
         .collect();
     assert_eq!(readers.len(), 2, "nobody helped");
-    let (grid, _) = line(400, 1024, ZSTD, 0);
+    let (grid, _) = line(400, 1024, Coding::Zstd, 0);
     let alone = answer(&session(1, RuntimeEnv::default(), grid), sql).await.unwrap();
     let exact = |table: &str| table.lines().nth(3).unwrap().split('|').take(4).collect::<String>();
     assert_eq!(exact(&got), exact(&alone), "count, min and max don't depend on who does what");

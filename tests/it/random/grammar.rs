@@ -52,6 +52,7 @@ impl<'a> Grammar<'a> {
             sets: false,
             unique: false,
             subqueries: false,
+            nan: true,
             rewrites: Vec::new(),
         }
     }
