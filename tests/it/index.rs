@@ -1,7 +1,6 @@
 //! Indexes: the same tables as from the files, and never believed when anything has changed.
 
 use super::support::{Tensor, field, labels, tensor, write_tgm};
-use arrow::array::Array;
 use millibar::codec::{DecodeStats, Scratch, Values};
 use millibar::dataset::read::{ReadOptions, Reader};
 use millibar::dataset::{Dataset, IndexState, Location, OpenOptions, open};
@@ -49,7 +48,7 @@ fn seen(dataset: &Dataset) -> String {
     let mut text = format!("{:?}\n", dataset.attributes);
     for table in &dataset.tables {
         for dim in &table.dims {
-            text += &format!("{} {:?} {:?}\n", dim.name, dim.coord.to_data(), dim.attributes);
+            text += &format!("{} {:?} {:?}\n", dim.name, dim.coord, dim.attributes);
         }
         for variable in &table.variables {
             let head = (&variable.name, variable.dtype, &variable.attributes, &variable.grid);
