@@ -193,6 +193,22 @@ async fn questions_about_tables_and_plans_are_queries() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tables_of_the_catalog_can_be_analyzed() {
+    let server = Server::start().await;
+    let (_, batches) = server.query("ANALYZE TABLE forecast COMPUTE STATISTICS").await.unwrap();
+    assert_eq!(rows(&batches), 1);
+    let (_, batches) = server.query("SELECT * FROM analyze('forecast', 'temperature')").await.unwrap();
+    assert_eq!(rows(&batches), 1);
+    for (sql, code) in [
+        ("ANALYZE TABLE nope", Code::NotFound),
+        ("ANALYZE TABLE words", Code::InvalidArgument),
+        ("EXPLAIN ANALYZE DROP TABLE forecast", Code::PermissionDenied),
+    ] {
+        assert_eq!(server.failure(sql).await.0, code, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_of_the_server_are_not_tables() {
     let server = Server::start().await;
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/mars.tgm");

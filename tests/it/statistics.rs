@@ -35,6 +35,7 @@ async fn analyzed_chunks_are_not_opened() {
     assert_eq!(text(&ctx, ALL).await, before);
     let (_, metric) = reduce(&ctx, ALL).await;
     assert_eq!((metric("objects_opened"), metric("chunks_from_statistics")), (0, 80));
+    assert!(text(&ctx, &format!("EXPLAIN {ALL}")).await.contains(", chunks=80/80, statistics=80/80"));
     for by_chunk in
         ["WHERE level = 500", "WHERE level <= 300", "GROUP BY level", "GROUP BY time, level % 200"]
     {

@@ -21,6 +21,9 @@ use crate::reduce::{Accumulators, Answer, ChunkReducer, GroupMap, NanPolicy, Wan
 use crate::tensor::Part;
 use datafusion::common::Result;
 
+/// Parts that are looked at while planning, at most: of a million, workers find out one by one.
+const PLANNED: u64 = 1 << 14;
+
 /// What sifting has spared.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spared {
@@ -30,11 +33,18 @@ pub(super) struct Spared {
     pub pruned: u64,
 }
 
-/// Whether the statistics of its chunk answer for the part at `place`.
+/// Whether the statistics of its chunk are seen to answer for the part at `place`.
 pub(super) fn answered(reduction: &Reduction, pass: &DirectPass, place: u64) -> bool {
-    let variable = &reduction.grid.variables[pass.variable];
-    let found = |part| find(reduction, pass, &part, &reduction.groups.map, variable);
-    variable.stats.known() > 0 && pass.parts.get(place).and_then(found).is_some()
+    let found = |part| {
+        let variable = &reduction.grid.variables[pass.variable];
+        find(reduction, pass, &part, &reduction.groups.map, variable)
+    };
+    planned(reduction, pass) && pass.parts.get(place).and_then(found).is_some()
+}
+
+/// Whether it pays to look at statistics while planning.
+fn planned(reduction: &Reduction, pass: &DirectPass) -> bool {
+    reduction.grid.variables[pass.variable].stats.known() > 0 && pass.parts.places() <= PLANNED
 }
 
 fn find(
@@ -59,7 +69,7 @@ pub(super) fn sift(
     let variable = &reduction.grid.variables[pass.variable];
     let map = &reduction.groups.map;
     let mut spared = Spared::default();
-    if !pass.extremes || variable.stats.known() == 0 {
+    if !pass.extremes || !planned(reduction, pass) {
         return Ok(None);
     }
     let mut states = Accumulators::try_new(variable.dtype, map.groups(), pass.wants, reduction.nan_policy())?;
@@ -71,6 +81,9 @@ pub(super) fn sift(
         } else {
             left.push((variable.stats.get(part.chunk), part));
         }
+    }
+    if spared.answered == 0 {
+        return Ok(None);
     }
     let before = left.len();
     left.retain(|(stats, part)| {

@@ -187,6 +187,10 @@ impl DisplayAs for GridAggregateExec {
         if let Some(why) = reduction.scan.table().index_note() {
             write!(f, ", index ignored: {why}")?;
         }
+        match self.work.known_chunks(reduction) {
+            0 => {}
+            known => write!(f, ", statistics={known}/{total}")?,
+        }
         if matches!(format, DisplayFormatType::Verbose) {
             write!(f, ", groups={}, dense={}", reduction.groups.map.groups(), self.work.dense)?;
         }

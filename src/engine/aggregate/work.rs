@@ -178,6 +178,13 @@ impl Work {
 }
 
 impl Work {
+    /// Chunks of the variables that are read of which statistics are known.
+    pub(super) fn known_chunks(&self, reduction: &Reduction) -> u64 {
+        let direct = self.passes.iter().map(|pass| &reduction.grid.variables[pass.variable]);
+        let others = self.cells.iter().flatten().flat_map(|plan| plan.variables(reduction));
+        direct.chain(others).map(|variable| variable.stats.known()).sum()
+    }
+
     /// The parts of a task, each with the pass that decodes it, if it isn't only counted. Programs have none.
     pub(super) fn parts<'a>(
         &'a self,
