@@ -151,10 +151,23 @@ def report(questions, repeat, ours, theirs, decoding, peaks, checks):
                for what, key in [("the whole cube", "all"), ("level 500", "level")]]),
         "Peak resident memory of one `millibar sql` process that answers the question, MB:",
         table(["query", *VARIANTS], [[q.name, *(f"{peaks[q.name, v]:.0f}" for v in VARIANTS)] for q in questions]),
-        "Bars:",
-        "\n".join(["| bar | query | wanted | measured | |", "| --- | --- | ---: | ---: | --- |",
-                   *(f"| {c.bar} | {c.query} | {c.wanted} | {c.measured} | {'holds' if c.holds else '**missed**'} |" for c in checks)]),
+        "Bars, each for all questions that it speaks of:",
+        table(["bar", "holds for", "closest or worst", "measured", "wanted"], [bar_row(group) for group in by_bar(checks)]),
     ])
+
+
+def by_bar(checks):
+    groups = {}
+    for check in checks:
+        groups.setdefault(check.bar, []).append(check)
+    return groups.values()
+
+
+def bar_row(group):
+    worst = min(group, key=lambda check: check.room)
+    held = sum(check.holds for check in group)
+    held = f"{held} of {len(group)}" if held == len(group) else f"**{held} of {len(group)}**"
+    return [worst.bar, held, worst.query, worst.measured, worst.wanted]
 
 
 def main():
@@ -187,7 +200,9 @@ def main():
         _, _, after = rest.partition("<!-- end of peers -->")
         page.write_text(f"{before}<!-- peers -->\n{text}\n<!-- end of peers -->{after}")
     missed = [check for check in checks if not check.holds]
-    print(f"\n{len(checks) - len(missed)} of {len(checks)} bars hold", file=sys.stderr)
+    for check in missed:
+        print(f"missed: {check.bar}: {check.query}: {check.measured}, wanted {check.wanted}", file=sys.stderr)
+    print(f"{len(checks) - len(missed)} of {len(checks)} bars hold", file=sys.stderr)
     return 1 if missed else 0
 
 
