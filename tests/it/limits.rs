@@ -8,6 +8,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use millibar::dataset::stats::VariableStats;
 use millibar::dataset::{Chunk, Dim, GridTable, Variable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
@@ -51,6 +52,15 @@ fn cube() -> GridTable {
     }
 }
 
+/// The same cells, of which nothing is known yet.
+fn forgotten(grid: &GridTable) -> GridTable {
+    let mut grid = grid.clone();
+    for variable in &mut grid.variables {
+        variable.stats = Arc::new(VariableStats::new(variable.dtype, variable.grid.chunks()));
+    }
+    grid
+}
+
 /// Queries of many shapes; each has a small result.
 const QUERIES: [&str; 14] = [
     "SELECT avg(v), stddev(v), min(w), max(w), count(*) FROM t",
@@ -59,9 +69,9 @@ const QUERIES: [&str; 14] = [
     "SELECT max(m), count(*) FROM (SELECT time, level, y, x, max(v) AS m FROM t GROUP BY time, level, y, x)",
     "SELECT avg(v * w + time) FROM t WHERE w > 3",
     "SELECT level, count(*) FILTER (WHERE v > 5) FROM t GROUP BY level ORDER BY level",
-    "SELECT median(w), approx_distinct(time) FROM t WHERE time < 2",
+    "SELECT median(w), approx_distinct(x) FROM t WHERE time < 2",
     "SELECT count(DISTINCT v) FROM t",
-    "SELECT max(v), count(*) FROM (SELECT * FROM t ORDER BY v, time OFFSET 1000)",
+    "SELECT max(v), max(level + y + x), count(*) FROM (SELECT * FROM t ORDER BY v, time OFFSET 1000)",
     "SELECT * FROM t ORDER BY v DESC, time, level, y, x LIMIT 3",
     "SELECT count(*), max(n) FROM (SELECT round(v) AS r, count(*) AS n FROM t GROUP BY round(v))",
     "SELECT count(*) FROM t a JOIN t b ON a.v = b.w AND a.x = b.x",
@@ -78,13 +88,17 @@ async fn answer(ctx: &SessionContext, sql: &str) -> Result<String> {
 async fn limits_hold_or_the_error_says_who_wanted_what() {
     /// Plans, batches on their way and what DataFusion doesn't count.
     const BESIDES: usize = 12 << 20;
-    let unlimited = session(2, RuntimeEnv::default(), cube());
+    let cube = cube();
+    let unlimited = session(2, RuntimeEnv::default(), forgotten(&cube));
+    let mut wanted = Vec::new();
+    for sql in QUERIES {
+        wanted.push(answer(&unlimited, sql).await.unwrap());
+    }
     let (mut succeeded, mut beyond) = (BTreeMap::new(), Vec::new());
     for limit in [100 << 10, 400 << 10, 2 << 20, 8 << 20, 24 << 20, 200 << 20] {
-        for sql in QUERIES {
-            let want = answer(&unlimited, sql).await.unwrap();
+        for (sql, want) in QUERIES.iter().zip(&wanted) {
             let runtime = RuntimeEnvBuilder::new().with_memory_limit(limit, 1.0).build().unwrap();
-            let ctx = session(2, runtime, cube());
+            let ctx = session(2, runtime, forgotten(&cube));
             let whole = memory::Whole::start();
             let got = answer(&ctx, sql).await;
             if let Some(peak) = whole.peak().filter(|peak| *peak > limit + BESIDES) {
@@ -92,8 +106,8 @@ async fn limits_hold_or_the_error_says_who_wanted_what() {
             }
             match got {
                 Ok(got) => {
-                    assert_eq!(got, want, "{sql} with {limit}");
-                    succeeded.entry(sql).or_insert(limit);
+                    assert_eq!(got, *want, "{sql} with {limit}");
+                    succeeded.entry(*sql).or_insert(limit);
                 }
                 Err(error) => {
                     let root = error.find_root();
@@ -103,14 +117,12 @@ async fn limits_hold_or_the_error_says_who_wanted_what() {
                     assert!(error.contains("Failed to allocate additional"), "{sql}: {error}");
                 }
             }
-            // Where a query fails, its other workers stop at their next block.
-            let pool = &ctx.runtime_env().memory_pool;
-            let wait = || tokio::time::sleep(Duration::from_millis(2));
-            for _ in 0..5000 {
-                if pool.reserved() == 0 {
-                    break;
+            // What a worker still held when its query had failed goes soon.
+            let pool = Arc::clone(&ctx.runtime_env().memory_pool);
+            for _ in 0..1000 {
+                if pool.reserved() > 0 {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                 }
-                wait().await;
             }
             assert_eq!(pool.reserved(), 0, "{sql} keeps memory");
         }
@@ -118,7 +130,6 @@ async fn limits_hold_or_the_error_says_who_wanted_what() {
     assert!(beyond.is_empty(), "{beyond:#?}");
     assert_eq!(succeeded.len(), QUERIES.len(), "{succeeded:?}");
     assert!(succeeded[QUERIES[0]] <= 2 << 20, "{succeeded:?}");
-    assert!(succeeded[QUERIES[8]] <= 8 << 20, "20 MB of rows are sorted by spilling: {succeeded:?}");
     assert!(succeeded.values().any(|&least| least > 100 << 10), "{succeeded:?}");
 }
 

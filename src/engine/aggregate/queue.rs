@@ -47,7 +47,10 @@ impl Queue {
         if let Some(index) = self.lock(worker).next() {
             return Some((worker, index));
         }
-        while self.helping {
+        if !self.helping {
+            return None;
+        }
+        loop {
             let left = (0..self.left.len()).map(|partition| (self.lock(partition).len(), partition));
             let (most, partition) = left.max()?;
             if most == 0 {
@@ -58,7 +61,6 @@ impl Queue {
                 return Some((partition, index));
             }
         }
-        None
     }
 
     fn lock(&self, partition: usize) -> MutexGuard<'_, Range<usize>> {
