@@ -75,17 +75,19 @@ pub(super) fn empty(aggregate: &Aggregate, groups: usize, grouped: bool) -> Resu
 /// If an integer sum leaves its type; those of DataFusion's accumulators.
 pub(super) fn value(aggregate: &Aggregate, states: Vec<ArrayRef>, grouped: bool) -> Result<ArrayRef> {
     let same = |state: &ArrayRef| state.data_type() == aggregate.expr.field().data_type();
+    // The single accumulators of no GROUP BY have their own ideas of one value; means of times are no doubles.
+    let doubles = |state: &ArrayRef| grouped && *state.data_type() == DataType::Float64 && same(state);
     match (aggregate.function, &states[..]) {
         (Function::Count | Function::Sum | Function::Min | Function::Max, [state]) if same(state) => {
             return Ok(Arc::clone(state));
         }
         (Function::Edge, [state, ..]) if same(state) => return Ok(Arc::clone(state)),
-        (Function::Avg, [counts, sums]) if same(sums) => {
+        (Function::Avg, [counts, sums]) if doubles(sums) => {
             let (counts, sums) = (counts.as_primitive::<UInt64Type>(), sums.as_primitive::<Float64Type>());
             let means = sums.values().iter().zip(counts.values()).map(|(sum, &count)| sum / count as f64);
             return Ok(Arc::new(Float64Array::new(means.collect(), sums.nulls().cloned())));
         }
-        (Function::Moments, [counts, _, m2]) if same(m2) => {
+        (Function::Moments, [counts, _, m2]) if doubles(m2) => {
             let (counts, m2) = (counts.as_primitive::<UInt64Type>(), m2.as_primitive::<Float64Type>());
             let (unseen, root) = deviation(aggregate);
             let seen = BooleanBuffer::collect_bool(counts.len(), |group| counts.value(group) > unseen);
