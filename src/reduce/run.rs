@@ -6,13 +6,16 @@ use super::state::{Partial, State, two_product, two_sum};
 
 /// Columns in which a tile is summed: each column is a sum of its own, so that any vector unit is kept busy, and
 /// the order of additions is the same on all machines. Columns are joined pairwise. Sums alone take many; with
-/// squares and extremes beside them, as many as registers can hold; a few cells take few.
+/// squares beside them, as many as registers can hold; a few cells take few.
 const MANY: usize = 64;
 const SOME: usize = 32;
 const FEW: usize = 8;
 
 /// Tiles of fewer cells take [`FEW`] columns.
-const SHORT: usize = 32;
+const SHORT: usize = 128;
+
+/// The same, where there are squares.
+const SHORT_SQUARES: usize = 48;
 
 /// Cells that are reduced at once: few enough to stay in the first-level cache, should they be needed again.
 const TILE: usize = 2048;
@@ -80,17 +83,17 @@ fn near<T: Cell>(before: &Partial<T>, tile: &[T]) -> f64 {
 #[inline(always)]
 pub(super) fn reduce<T: Cell, const TOTAL: bool>(tile: &[T], wants: Wants, near: f64) -> Partial<T> {
     let extremes = wants.min || wants.max;
-    match (tile.len() < SHORT, wants.moments, extremes) {
+    let few = tile.len() < if wants.moments { SHORT_SQUARES } else { SHORT };
+    match (few, wants.moments, extremes) {
         (true, true, _) => of_tile::<T, TOTAL, FEW, true, true>(tile, wants, near),
         (true, false, false) => of_tile::<T, TOTAL, FEW, false, false>(tile, wants, near),
         (true, false, true) => of_tile::<T, TOTAL, FEW, false, true>(tile, wants, near),
-        (false, true, true) => of_tile::<T, TOTAL, SOME, true, true>(tile, wants, near),
-        (false, true, false) => of_tile::<T, TOTAL, SOME, true, false>(tile, wants, near),
-        (false, false, true) => of_tile::<T, TOTAL, SOME, false, true>(tile, wants, near),
-        (false, false, false) => of_tile::<T, TOTAL, MANY, false, false>(tile, wants, near),
+        (false, true, _) => of_tile::<T, TOTAL, SOME, true, false>(tile, wants, near),
+        (false, false, _) => of_tile::<T, TOTAL, MANY, false, false>(tile, wants, near),
     }
 }
 
+/// With `EXTREMES` those are found in the same pass as sums, which suits a few cells.
 #[inline(always)]
 fn of_tile<T: Cell, const TOTAL: bool, const COLUMNS: usize, const SQUARES: bool, const EXTREMES: bool>(
     tile: &[T],
@@ -122,8 +125,13 @@ fn of_tile<T: Cell, const TOTAL: bool, const COLUMNS: usize, const SQUARES: bool
         let (sum, lost) = two_sum(base, pass.sum);
         (partial.sum, partial.rest) = (sum, rest + lost);
     }
-    if EXTREMES {
-        (partial.min, partial.max) = (T::of_key(pass.extremes.0), T::of_key(pass.extremes.1));
+    if wants.min || wants.max {
+        let (min, max) = match (EXTREMES, skip) {
+            (true, _) => pass.extremes,
+            (false, true) => extremes::<T, true>(tile, none),
+            (false, false) => extremes::<T, false>(tile, none),
+        };
+        (partial.min, partial.max) = (T::of_key(min), T::of_key(max));
     }
     if !T::FLOAT && (wants.sum || wants.moments) {
         partial.exact = T::sum_exact(tile);
@@ -224,6 +232,15 @@ impl<K: Copy + PartialOrd, const COLUMNS: usize> Columns<K, COLUMNS> {
             }
         }
     }
+}
+
+/// Keys of the smallest and the largest cell; with `SKIP`, of those that aren't NaN.
+#[inline(always)]
+fn extremes<T: Cell, const SKIP: bool>(tile: &[T], none: (T::Key, T::Key)) -> (T::Key, T::Key) {
+    tile.iter().fold(none, |(min, max), cell| {
+        let (low, high) = if SKIP && cell.is_nan() { none } else { (cell.key(), cell.key()) };
+        (if low < min { low } else { min }, if high > max { high } else { max })
+    })
 }
 
 /// The sum of columns, pairwise.
