@@ -13,6 +13,9 @@ export CARGO_TARGET_DIR ?= $(CURDIR)/target
 # Private Python environment: cmake where the system's is too old, pyarrow for the demo, the reference for tests.
 export MILLIBAR_VENV ?= $(CURDIR)/.venv
 export PATH := $(MILLIBAR_VENV)/bin:$(PATH)
+# libclang generates zfp's bindings. The one that setup installs brings no headers: the compiler's serve.
+export LIBCLANG_PATH ?= $(MILLIBAR_VENV)/lib
+export BINDGEN_EXTRA_CLANG_ARGS ?= -idirafter $(shell cc -print-file-name=include 2>/dev/null)
 export MILLIBAR := $(CARGO_TARGET_DIR)/release/millibar
 
 .PHONY: demo build test test-rust test-python lint bench bench-parts setup clean
