@@ -3,7 +3,7 @@
 use super::deliver::Sink;
 use super::job::Job;
 use super::masks::Masks;
-use super::plan::{Compression, Plan};
+use super::plan::{Compression, Encoding, Plan};
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
 use super::stream;
@@ -87,6 +87,15 @@ impl Pipeline {
         match self.plan.compression {
             Compression::None | Compression::Blosc2 | Compression::Szip { .. } => true,
             Compression::Zstd | Compression::Lz4 => false,
+        }
+    }
+
+    /// What all elements lie between by how they are packed, whatever the payload says; `None` if they aren't packed,
+    /// or some of them are masked.
+    pub fn value_bounds(&self) -> Option<(f64, f64)> {
+        match &self.plan.encoding {
+            Encoding::Packed(packing) if self.plan.masks.is_empty() => packing.bounds(),
+            _ => None,
         }
     }
 

@@ -186,9 +186,9 @@ impl<T: Widen + Stated> Typed<T> {
 impl Typed<f64> {
     fn add_packed(&mut self, total: bool, samples: &[u32], packing: SimplePacking, cut: &Cut<'_>) {
         let runs = cut.stretches.iter().all(|stretch| matches!(stretch.to, Target::Run(_)));
-        match runs && cut.keep.is_none() && packing.bits() <= packed::BITS {
-            true if total => packed::add::<true>(&mut self.state, samples, packing, cut.stretches),
-            true => packed::add::<false>(&mut self.state, samples, packing, cut.stretches),
+        match runs && packing.bits() <= packed::BITS {
+            true if total => packed::add::<true>(&mut self.state, samples, packing, cut.stretches, cut.keep),
+            true => packed::add::<false>(&mut self.state, samples, packing, cut.stretches, cut.keep),
             false => {
                 self.wide.resize(samples.len(), 0.0);
                 packing.scale(samples, &mut self.wide);

@@ -36,4 +36,5 @@ mod widen;
 pub use accumulators::{Accumulators, Moments, NanPolicy, Reading, Sums, Wants};
 pub use chunk::ChunkReducer;
 pub use groups::{Factor, GroupMap, Localised};
+pub use packed::keep_within;
 pub use stats::{Answer, Survey, brings_nothing, chunk_stats, joined};

@@ -4,13 +4,16 @@
 //! tasks of a partition   | done | at work | told | told | not yet ...
 //!                                         <- BUDGET ->
 //! ```
-//! Only objects that are decoded whole are told, and not those whose statistics are known: uncompressed ones are reduced as fast as they come, and of ranges
-//! it isn't known beforehand where in the object they are.
+//! Only objects that are decoded whole are told, and not those that statistics spare: uncompressed ones are reduced as
+//! fast as they come, and of ranges it isn't known beforehand where in the object they are.
 
+use super::cells::Cut;
 use super::queue::Queue;
 use super::reduction::Reduction;
-use super::work::{DirectPass, Task, Work};
-use crate::tensor::Place;
+use super::work::{CellsOf, Task, Work};
+use crate::dataset::Variable;
+use crate::tensor::{Parts, Place};
+use std::ops::Range;
 
 /// Encoded bytes that are told beyond those that were read.
 const BUDGET: u64 = 8 << 20;
@@ -49,9 +52,22 @@ impl ReadAhead {
             match &work.partitions[self.partition][task] {
                 Task::Direct { pass, places } if at < places.end - places.start => {
                     let pass = &work.passes[*pass];
-                    let at = places.start + at;
-                    let place = pass.parts.numbers(at..at + 1).next();
-                    self.told += place.map_or(0, |place| tell(reduction, pass, place));
+                    let variable = &reduction.grid.variables[pass.variable];
+                    let place = nth(&pass.parts, places, at);
+                    // What is known of a whole chunk answers for it.
+                    let unknown = place.filter(|place| !answers(variable, *place));
+                    self.told += unknown.map_or(0, |place| tell(reduction, variable, place));
+                    self.next.1 += 1;
+                }
+                Task::Cells { side, cells: CellsOf::Parts(places) } if at < places.end - places.start => {
+                    let plan = work.cells[*side as usize].as_ref();
+                    if let Some((plan, Cut::Chunks(parts))) = plan.map(|plan| (plan, &plan.cut))
+                        && let Some(place) = nth(parts, places, at)
+                        && !plan.spares(reduction, parts, places.start + at)
+                    {
+                        let told = plan.variables(reduction).map(|variable| tell(reduction, variable, place));
+                        self.told += told.sum::<u64>();
+                    }
                     self.next.1 += 1;
                 }
                 _ => self.next = (task + 1, 0),
@@ -60,14 +76,24 @@ impl ReadAhead {
     }
 }
 
+/// The place that is number `at` of `places`.
+fn nth(parts: &Parts, places: &Range<u64>, at: u64) -> Option<Place> {
+    let at = places.start + at;
+    parts.numbers(at..at + 1).next()
+}
+
+/// Whether statistics of a chunk of which all cells are kept are known.
+fn answers(variable: &Variable, place: Place) -> bool {
+    let whole = variable.chunks.facts(place.chunk).is_some_and(|facts| facts.elements == place.kept);
+    whole && variable.stats.get(place.chunk).is_some()
+}
+
 /// Tells the file of a chunk, if its object is decoded whole. Returns how many bytes that are.
-fn tell(reduction: &Reduction, pass: &DirectPass, place: Place) -> u64 {
-    let variable = &reduction.grid.variables[pass.variable];
+fn tell(reduction: &Reduction, variable: &Variable, place: Place) -> u64 {
     let Some(facts) = variable.chunks.facts(place.chunk).filter(|_| place.kept > 0) else { return 0 };
-    let known = place.kept == facts.elements && variable.stats.get(place.chunk).is_some();
     let few = place.kept as f64 <= reduction.scan.options().range_threshold * facts.elements as f64;
     let decoded = facts.elements.saturating_mul(variable.dtype.width().unwrap_or(1) as u64);
-    if known || (facts.seeks && few) || facts.bytes >= decoded {
+    if (facts.seeks && few) || facts.bytes >= decoded {
         return 0;
     }
     variable.chunks.will_need(place.chunk);

@@ -3,13 +3,12 @@
 use super::Refusal;
 use super::exec::GridAggregateExec;
 use super::reduction::Reduction;
-use super::work::Work;
+use super::work::{Keep, Work};
 use crate::engine::config::MillibarConfig;
 use crate::engine::scan::TensorScanExec;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
-use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
@@ -92,13 +91,11 @@ fn scans_tensor(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }
 }
 
-/// `plan` without the orders of scans that DataFusion would take too much from: it thinks of an order by a group
-/// key as none within a group, but a grouping set without that key has groups of many of its values.
+/// `plan` without what scans say of the order of their rows where DataFusion would take too much from it: it thinks
+/// of an order by a group key as none within a group, and of a key of a single label as constant, but a grouping set
+/// without that key has groups of many of its values, and has it NULL.
 fn through_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let misled = |aggregate: &AggregateExec| {
-        let ordered = |expr: &Arc<AggregateFunctionExpr>| !expr.order_sensitivity().is_insensitive();
-        aggregate.group_expr().has_grouping_set() && aggregate.aggr_expr().iter().any(ordered)
-    };
+    let misled = |aggregate: &AggregateExec| aggregate.group_expr().has_grouping_set();
     let rewritten = plan.transform_up(|node| match node.downcast_ref::<AggregateExec>() {
         Some(aggregate) if misled(aggregate) && scans_tensor(aggregate.input()) => {
             node.transform_down(|node| {
@@ -123,8 +120,8 @@ fn noted(plan: Arc<dyn ExecutionPlan>, why: &str) -> Result<Arc<dyn ExecutionPla
 
 fn partial_on_grid(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>, Refusal> {
     let reduction = Reduction::try_new(aggregate, aggregate.schema())?;
-    let work = Work::plan(&reduction)?;
-    Ok(Arc::new(GridAggregateExec::partial(reduction, work)))
+    let work = Work::plan(&reduction, Keep::Fitting)?;
+    Ok(Arc::new(GridAggregateExec::partial(Arc::new(reduction), work)))
 }
 
 /// What takes the place of `plan` if it is a final aggregate right above a reduction that can yield its values.

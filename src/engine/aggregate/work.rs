@@ -94,6 +94,8 @@ pub(super) struct Work {
     pub chunks: (u64, u64),
     /// What planning has spared by statistics.
     pub spared: Spared,
+    /// Objects that more workers could share if they could be decoded in pieces.
+    pub unsplit: u64,
     /// Bytes of decoded cells that a partition holds at a time.
     pub buffers: usize,
     /// Bytes of the states of all groups, about.
@@ -106,22 +108,32 @@ struct Costed {
     cost: u64,
 }
 
+/// How groups are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// All at once, if that doesn't take too much.
+    Fitting,
+    /// Those of a part at a time.
+    Parts,
+}
+
 impl Work {
-    /// Plans `reduction`.
+    /// Plans `reduction`, whose groups are kept as `keep` says.
     ///
     /// # Errors
     /// Refuses more groups than fit in memory, where they can't be dealt with a few at a time.
-    pub(super) fn plan(reduction: &Reduction) -> Result<Self, Refusal> {
+    pub(super) fn plan(reduction: &Reduction, keep: Keep) -> Result<Self, Refusal> {
         let mut passes = passes(reduction);
         let bytes = dense_bytes(reduction, &passes);
+        let fitting = keep == Keep::Fitting && bytes <= DENSE_BYTES;
         let (mut chunks, mut buffers) = ((0, 0), 0);
-        let mut spared = Spared::default();
+        let (mut spared, mut unsplit) = (Spared::default(), 0);
         let mut tasks = Vec::new();
         for (index, pass) in passes.iter_mut().enumerate() {
             let variable = &reduction.grid.variables[pass.variable];
             chunks = (chunks.0 + pass.parts.len(), chunks.1 + variable.grid.chunks());
             buffers = buffers.max(chunk_buffer(reduction, variable, &pass.parts));
-            let sifted = if bytes <= DENSE_BYTES { sift(reduction, pass) } else { Ok(None) };
+            let sifted = if fitting { sift(reduction, pass) } else { Ok(None) };
             let sifted = sifted.map_err(|e| Refusal::new(e.to_string()))?;
             let pieces = match sifted {
                 Some((left, some)) => {
@@ -130,7 +142,8 @@ impl Work {
                     left.into_iter().map(|part| piece(&[variable], part)).collect()
                 }
                 None => {
-                    pieces(reduction, &[variable], &pass.parts, &|place| answered(reduction, pass, place))
+                    let answered = |place| answered(reduction, pass, place);
+                    pieces(reduction, &[variable], &pass.parts, &answered, &mut unsplit)
                 }
             };
             tasks.extend(pieces.into_iter().map(|(piece, cost)| {
@@ -150,15 +163,14 @@ impl Work {
                 chunks = (chunks.0 + parts.len(), chunks.1 + variable.grid.chunks());
                 buffers = buffers.max(chunk_buffer(reduction, variable, &parts));
             }
-            buffers += held_cells(reduction, &plan) + plan.program.memory() as u64;
-            tasks.extend(cells_tasks(reduction, &plan));
+            buffers += held_cells(reduction, &plan) + plan.gated.program.memory() as u64;
+            tasks.extend(cells_tasks(reduction, &plan, &mut unsplit));
             cells[side as usize] = Some(plan);
         }
-        let dense = bytes <= DENSE_BYTES
-            || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts))
-            || !reduction.sets.is_empty()
-            || cells.iter().any(Option::is_some);
-        if dense && bytes > MOST_BYTES {
+        let repeated = || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts));
+        let bound = !reduction.sets.is_empty() || cells.iter().any(Option::is_some);
+        let dense = fitting || bound || (keep == Keep::Fitting && repeated());
+        if dense && (bytes > MOST_BYTES || keep == Keep::Parts) {
             return Err(Refusal::new("it has more groups than fit in memory at once"));
         }
         let same = |pass: &DirectPass| pass.selection == *reduction.scan.selection();
@@ -173,7 +185,19 @@ impl Work {
         }
         let partitions = deal(tasks, reduction.partitions());
         let [buffers, states] = [buffers, bytes].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, spared, buffers, states })
+        Ok(Self {
+            passes,
+            counted,
+            cells,
+            partitions,
+            dense,
+            counting,
+            chunks,
+            spared,
+            unsplit,
+            buffers,
+            states,
+        })
     }
 }
 
@@ -311,12 +335,14 @@ enum Piece {
 }
 
 /// Cuts `parts`, of chunks that `variables` share, into pieces, with the bytes that each decodes; parts that can be
-/// decoded in pieces are split if they are few. Places that are `spared` aren't decoded.
+/// decoded in pieces are split if they are few, and those that can't be are added to `unsplit`. Places that are
+/// `spared` aren't decoded.
 fn pieces(
     reduction: &Reduction,
     variables: &[&Variable],
     parts: &Parts,
     spared: &dyn Fn(u64) -> bool,
+    unsplit: &mut u64,
 ) -> Vec<(Piece, u64)> {
     let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
     let all: u64 = variables.iter().map(|variable| width(variable)).sum();
@@ -349,10 +375,12 @@ fn pieces(
             let pipeline = chunk.as_ref().map(|chunk| chunk.pipeline());
             matches!(pipeline, Some(Ok(pipeline)) if splits(reduction, pipeline, kept.div_ceil(count)))
         };
-        if count > 1 && !spared(place) && variables.iter().all(split) {
+        let shared = count > 1 && !spared(place);
+        if shared && variables.iter().all(split) {
             let split = part.split(count as usize).into_iter();
             pieces.extend(split.map(|part| piece(variables, part)));
         } else {
+            *unsplit += u64::from(shared);
             pieces.push(whole(place..place + 1));
         }
     }
@@ -360,12 +388,13 @@ fn pieces(
 }
 
 /// Tasks for the cells of `plan`.
-fn cells_tasks(reduction: &Reduction, plan: &CellsPlan) -> Vec<Costed> {
+fn cells_tasks(reduction: &Reduction, plan: &CellsPlan, unsplit: &mut u64) -> Vec<Costed> {
     let (side, variables) = (plan.side, plan.variables(reduction).collect::<Vec<_>>());
     let task = |cells: CellsOf, cost: u64| Costed { task: Task::Cells { side, cells }, cost };
     match &plan.cut {
         Cut::Chunks(parts) => {
-            let pieces = pieces(reduction, &variables, parts, &|_| false).into_iter();
+            let spared = |place| plan.spares(reduction, parts, place);
+            let pieces = pieces(reduction, &variables, parts, &spared, unsplit).into_iter();
             let cells = pieces.map(|(piece, cost)| match piece {
                 Piece::Places(places) => task(CellsOf::Parts(places), cost),
                 Piece::Part(part) => task(CellsOf::Piece(part), cost),
