@@ -22,6 +22,7 @@ mod forms_tests;
 mod groups;
 mod kernels;
 mod packed;
+mod passes;
 mod plan;
 mod rows;
 mod run;

@@ -10,6 +10,7 @@
 //! scaled cell by cell. Extremes are those of `q`, scaled as the decoder does it, which never reverses an order.
 
 use super::Wants;
+use super::cell::Cell;
 use super::kernels::{Stretch, Target, count_true};
 use super::run;
 use super::state::{Partial, State, two_product, two_sum};
@@ -38,7 +39,7 @@ const ROUNDING: f64 = f64::EPSILON / 2.0;
     "x86_64+avx2+bmi2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn add<const TOTAL: bool>(
+pub(super) fn add(
     state: &mut State<f64>,
     samples: &[u32],
     packing: SimplePacking,
@@ -49,17 +50,17 @@ pub(super) fn add<const TOTAL: bool>(
     let mut values = [0.0; TILE];
     for &Stretch { start, len, to } in stretches {
         let Target::Run(group) = to else { continue };
-        let mut sum = Partial::empty::<TOTAL>();
+        let mut sum = Partial::empty();
         for at in (start..start + len).step_by(TILE) {
             let range = at..(start + len).min(at + TILE);
             let (tile, keep) = (&samples[range.clone()], keep.map(|keep| &keep[range]));
-            let partial = reduce::<TOTAL>(tile, keep, packing, wants).unwrap_or_else(|| {
+            let partial = reduce(tile, keep, packing, wants).unwrap_or_else(|| {
                 let values = scaled(tile, keep, packing, &mut values);
-                run::reduce::<f64, TOTAL>(values, wants, values.first().copied().unwrap_or(0.0))
+                run::many(state, values, None)
             });
-            sum.append::<TOTAL>(&partial, wants);
+            sum.append(&partial, wants);
         }
-        state.fold::<TOTAL>(group, &sum);
+        state.fold(group, &sum);
     }
 }
 
@@ -102,13 +103,8 @@ fn scaled<'v>(
 
 /// The state of the kept samples of a tile; `None` if their values must be known one by one.
 #[inline(always)]
-fn reduce<const TOTAL: bool>(
-    tile: &[u32],
-    keep: Option<&[bool]>,
-    packing: SimplePacking,
-    wants: Wants,
-) -> Option<Partial<f64>> {
-    let mut partial = Partial::empty::<TOTAL>();
+fn reduce(tile: &[u32], keep: Option<&[bool]>, packing: SimplePacking, wants: Wants) -> Option<Partial<f64>> {
+    let mut partial = Partial::empty();
     let extremes = wants.min || wants.max;
     let pass = match (keep, wants.moments, extremes) {
         (None, true, true) => Pass::of::<true, true>(tile),
@@ -128,7 +124,7 @@ fn reduce<const TOTAL: bool>(
     let (total, lost) = two_sum(base, rise);
     (partial.count, partial.sum, partial.rest) = (pass.count, total, lost + base_rest + rise_rest);
     if extremes {
-        (partial.min, partial.max) = (packing.value(pass.min), packing.value(pass.max));
+        (partial.min, partial.max) = (packing.value(pass.min).key(), packing.value(pass.max).key());
     }
     let rounded = ROUNDING * (n * reference.abs() + 2.0 * rise);
     if (wants.sum || wants.moments) && rounded > SHARE * total.abs() {

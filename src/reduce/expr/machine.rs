@@ -461,12 +461,18 @@ fn arith_float<T: Number>(
 }
 
 fn compare<T: Value, K: Ord>(op: Compare, a: &Lane, b: &Lane, out: &mut Lane, key: impl Fn(T) -> K) {
+    // Two loops for four: what isn't equal, or at most, is the contrary of one of them.
+    let not = matches!(op, Compare::NotEqual | Compare::LessOrEqual);
     match op {
-        Compare::Equal => binary(a, b, out, |a: T, b: T| key(a) == key(b)),
-        Compare::NotEqual => binary(a, b, out, |a: T, b: T| key(a) != key(b)),
-        Compare::Less => binary(a, b, out, |a: T, b: T| key(a) < key(b)),
-        Compare::LessOrEqual => binary(a, b, out, |a: T, b: T| key(a) <= key(b)),
+        Compare::Equal | Compare::NotEqual => binary(a, b, out, |a: T, b: T| (key(a) == key(b)) ^ not),
+        Compare::Less => binary(a, b, out, less(not, key)),
+        Compare::LessOrEqual => binary(b, a, out, less(not, key)),
     }
+}
+
+/// Whether one cell is below another, or with `not`, whether it isn't.
+fn less<T, K: Ord>(not: bool, key: impl Fn(T) -> K) -> impl Fn(T, T) -> bool {
+    move |a, b| (key(a) < key(b)) ^ not
 }
 
 fn is_null(valid: &Validity, out: &mut Lane) {
