@@ -29,8 +29,9 @@ const PIECE_GROUPS: u64 = 1 << 16;
 /// Tasks a partition has at least, where chunks can be split, so that partitions end together.
 const TASKS_PER_PARTITION: u64 = 4;
 
-/// Tasks a partition has at most, about; small chunks and units share one.
-const MOST_TASKS: u64 = 64;
+/// Tasks a partition has at most, about; small chunks and units share one. Many, so that no worker has several long
+/// ones left when the others have none.
+const MOST_TASKS: u64 = 512;
 
 /// The aggregates that one variable is decoded for, over the same cells.
 #[derive(Debug, Clone)]
