@@ -150,6 +150,14 @@ impl GridAggregateExec {
         }))
     }
 
+    /// The same groups, of whose order nothing is declared.
+    pub(super) fn unordered(&self) -> Self {
+        let unknown = EquivalenceProperties::new(Arc::clone(&self.schema));
+        let properties = PlanProperties::clone(&self.properties).with_eq_properties(unknown);
+        let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
+        Self::new(reduction, work, self.stage, Arc::clone(&self.schema), properties)
+    }
+
     fn new(
         reduction: Arc<Reduction>,
         work: Arc<Work>,

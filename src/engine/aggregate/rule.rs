@@ -39,7 +39,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = MillibarConfig::of(config);
         if !options.grid_aggregate {
-            return through_rows(plan);
+            return unordered_below_sets(plan);
         }
         let rewritten = plan.transform_up(|node| {
             let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -57,7 +57,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
                 if options.grid_final { completed(stages.as_ref().unwrap_or(&node))? } else { None };
             Ok(complete.or(stages).map_or_else(|| Transformed::no(node), Transformed::yes))
         });
-        through_rows(rewritten?.data)
+        unordered_below_sets(rewritten?.data)
     }
 
     fn name(&self) -> &str {
@@ -91,19 +91,19 @@ fn scans_tensor(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }
 }
 
-/// `plan` without what scans say of the order of their rows where DataFusion would take too much from it: it thinks
-/// of an order by a group key as none within a group, and of a key of a single label as constant, but a grouping set
-/// without that key has groups of many of its values, and has it NULL.
-fn through_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let misled = |aggregate: &AggregateExec| aggregate.group_expr().has_grouping_set();
+/// `plan` without the orders of scans and reductions below grouping sets. DataFusion thinks that rows that are in order
+/// by a key make groups that are, also in sets that leave the key out, where it is NULL; and that within a group the
+/// key is always the same.
+fn unordered_below_sets(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let unordered = |node: Arc<dyn ExecutionPlan>| {
+        let scan =
+            node.downcast_ref::<TensorScanExec>().map(|scan| scan.unordered().map(|it| Arc::new(it) as _));
+        let reduction = || node.downcast_ref::<GridAggregateExec>().map(|it| Arc::new(it.unordered()) as _);
+        let found: Option<Arc<dyn ExecutionPlan>> = scan.transpose()?.or_else(reduction);
+        Ok(found.map_or_else(|| Transformed::no(node), Transformed::yes))
+    };
     let rewritten = plan.transform_up(|node| match node.downcast_ref::<AggregateExec>() {
-        Some(aggregate) if misled(aggregate) && scans_tensor(aggregate.input()) => {
-            node.transform_down(|node| {
-                let scan =
-                    node.downcast_ref::<TensorScanExec>().map(TensorScanExec::unordered).transpose()?;
-                Ok(scan.map_or_else(|| Transformed::no(node), |scan| Transformed::yes(Arc::new(scan))))
-            })
-        }
+        Some(aggregate) if aggregate.group_expr().has_grouping_set() => node.transform_down(unordered),
         _ => Ok(Transformed::no(node)),
     });
     Ok(rewritten?.data)
