@@ -405,7 +405,7 @@ fn pieces(
 fn some_of(places: &Range<u64>) -> impl Iterator<Item = u64> + Clone + use<> {
     const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
     let (start, count) = (places.start, places.end - places.start);
-    let spread = move |nth: u64| (u128::from(nth.wrapping_mul(GOLDEN)) * u128::from(count) >> 64) as u64;
+    let spread = move |nth: u64| ((u128::from(nth.wrapping_mul(GOLDEN)) * u128::from(count)) >> 64) as u64;
     (0..count.min(LOOKED_AT)).map(move |nth| start + if count > LOOKED_AT { spread(nth) } else { nth })
 }
 
