@@ -61,7 +61,7 @@ pub struct GridAggregateExec {
 }
 
 /// What comes out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     /// Partial states.
     Partial,
@@ -155,7 +155,7 @@ impl GridAggregateExec {
         let unknown = EquivalenceProperties::new(Arc::clone(&self.schema));
         let properties = PlanProperties::clone(&self.properties).with_eq_properties(unknown);
         let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
-        Self::new(reduction, work, self.stage, Arc::clone(&self.schema), properties)
+        Self::new(reduction, work, self.stage.clone(), Arc::clone(&self.schema), properties)
     }
 
     fn new(
