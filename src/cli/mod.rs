@@ -13,6 +13,7 @@ mod args;
 mod command;
 mod error;
 mod export;
+mod heap;
 mod index;
 mod info;
 mod npy;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 /// Runs the command line `args` (the program's name first) and returns its exit status. Results go to stdout;
 /// errors go to stderr as one `error: ...` sentence.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    heap::keep_freed_memory();
     let matches = match Cli::command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) => return usage(&e),
