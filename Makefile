@@ -46,11 +46,12 @@ test-python: build
 	@scripts/setup test
 	@python -m pytest -q tests/python
 
-# The peers' table and the scaling plots, into docs/performance.md; an error where a bar is missed.
+# All tables and plots of docs/performance.md; an error where a bar is missed.
 bench: build
 	@scripts/setup bench
-	@cargo bench --locked --bench bare --no-run
-	@peers=0; python benches/peers.py --write || peers=1; python benches/scaling.py && exit $$peers
+	@cargo bench --locked --bench bare --bench layouts --no-run
+	@missed=0; for part in peers scaling shapes layouts; do \
+	  python benches/$$part.py $$([ $$part = scaling ] || echo --write) || missed=1; done; exit $$missed
 
 # What kernels and codecs cost by themselves.
 bench-parts: build

@@ -1,16 +1,18 @@
 """Reductions of cells in memory for every layout of kept and reduced axes, Millibar beside numpy, each on one thread.
 
-Runs `cargo bench --no-default-features --bench layouts` and times numpy on a field of the same shape and dtype.
-numpy sums in float64, as Millibar does (`mean(dtype="f8")`); its four statistics are four passes. Exits with 1 if a
-mean takes longer than numpy's. Usage: python benches/layouts.py
+Runs `cargo bench --bench layouts` and times numpy on a field of the same shape and dtype. numpy sums in float64, as
+Millibar does (`mean(dtype="f8")`); its four statistics are four passes. Exits with 1 if anything takes longer than
+numpy. Usage: python benches/layouts.py [--write]; --write puts the table into docs/performance.md, between its markers.
 """
 
+import argparse
 import pathlib
 import subprocess
 import sys
 import time
 
 import numpy as np
+import scaling
 
 SHAPE = (24, 13, 181, 360)
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -46,17 +48,24 @@ def numpy_ms(field, layout):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into docs/performance.md")
+    options = parser.parse_args()
     field = np.random.default_rng(1).uniform(250, 300, SHAPE).astype("f4")
-    command = ["cargo", "bench", "--quiet", "--no-default-features", "--bench", "layouts"]
+    command = ["cargo", "bench", "--quiet", "--locked", "--bench", "layouts"]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    print("kept axes | mean, ms | numpy | four statistics, ms | numpy | four / mean")
-    missed = []
+    rows, missed = [], []
     for layout, mean, four in (line.split("\t") for line in lines if "\t" in line):
         mean, four = float(mean), float(four)
         numpy_mean, numpy_four = numpy_ms(field, layout)
-        print(f"{layout} | {mean:.1f} | {numpy_mean:.1f} | {four:.1f} | {numpy_four:.1f} | {four / mean:.2f}")
+        ms = [f"{time:.1f}" for time in (mean, numpy_mean, four, numpy_four)]
+        rows.append([f"`{layout}`", *ms, f"{four / mean:.2f}"])
         if mean > numpy_mean or four > numpy_four:
             missed.append(layout)
+    text = scaling.table(["kept axes", "mean, ms", "numpy", "four statistics, ms", "numpy", "four / mean"], rows)
+    print(text)
+    if options.write:
+        scaling.put("layouts", text)
     if missed:
         sys.exit(f"slower than numpy: {', '.join(missed)}")
 
