@@ -41,8 +41,7 @@ struct Export<'a> {
 impl Export<'_> {
     fn write(&self, out: &mut impl Write) -> Result<(), CliError> {
         let dtype = self.pipeline.dtype();
-        let descr = npy::descr(dtype)
-            .ok_or_else(|| Error::unsupported(&self.object.place, format!("exporting {dtype}")))?;
+        let descr = npy::descr(dtype);
         let region = self.source.read(self.object.region.clone())?;
         let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
         if self.ranges.is_empty() {

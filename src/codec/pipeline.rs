@@ -6,9 +6,8 @@ use super::masks::Masks;
 use super::plan::{Compression, Encoding, Plan};
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
-use super::stream;
 use super::szip::RsiIndex;
-use super::{Block, Piece, Values};
+use super::{Block, Piece, Values, bits, lz4, sz3};
 use crate::source::Bytes;
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
@@ -61,8 +60,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Codec`] for unknown stages and impossible combinations, [`Error::Metadata`] for missing or
-    /// mistyped parameters, [`Error::Unsupported`] for codecs and dtypes that aren't read yet,
-    /// [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
+    /// mistyped parameters, [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
     pub fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
         Ok(Self { plan: Plan::try_new(object, limits)?.into(), szip_index: Arc::default() })
     }
@@ -86,7 +84,9 @@ impl Pipeline {
     pub fn seeks(&self) -> bool {
         match self.plan.compression {
             Compression::None | Compression::Blosc2 | Compression::Szip { .. } => true,
-            Compression::Zstd | Compression::Lz4 => false,
+            Compression::Zfp(zfp) => zfp.block_bits().is_some(),
+            Compression::Zstd | Compression::Lz4 | Compression::Sz3 => false,
+            Compression::Rle | Compression::Roaring => false,
         }
     }
 
@@ -203,7 +203,15 @@ impl Pipeline {
                 job.zstd_windows(payload, zstd, block)
             }
             Compression::Zstd => job.stream(payload, |payload, out| zstd.decode(payload, out)),
-            Compression::Lz4 => job.stream(payload, stream::lz4),
+            Compression::Lz4 => job.stream(payload, lz4::decode),
+            Compression::Zfp(zfp) => job.zfp(payload, zfp, mode, block),
+            Compression::Sz3 => job.stream(payload, |payload, out| sz3::decode(payload, zstd, block, out)),
+            Compression::Rle => {
+                job.stream(payload, |payload, out| bits::decode_counted(payload, out, bits::decode_rle))
+            }
+            Compression::Roaring => {
+                job.stream(payload, |payload, out| bits::decode_counted(payload, out, bits::decode_roaring))
+            }
             Compression::Blosc2 => job.blosc2(payload, mode, blosc2, block),
             Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload, aec, numbers),
             Compression::Szip { aec, stored_offsets } => {
@@ -291,7 +299,7 @@ impl Pipeline {
         let wanted: u64 = ranges.iter().map(|range| range.count).sum();
         let certain = self.plan.compression == Compression::None && self.plan.flat_len > 0;
         let room = if certain { wanted } else { wanted.min(ROOM) };
-        let mut values = self.values(room)?;
+        let mut values = Values::with_capacity(self.plan.dtype, room as usize);
         self.visit(region, ranges, range_threshold, scratch, stats, &mut |_, block| {
             if values.extend(block) {
                 Ok(())
@@ -302,11 +310,6 @@ impl Pipeline {
         Ok(values)
     }
 
-    fn values(&self, room: u64) -> Result<Values> {
-        let unsupported = || Error::unsupported(&self.plan.at, format!("dtype {}", self.plan.dtype));
-        Values::with_capacity(self.plan.dtype, room as usize).ok_or_else(unsupported)
-    }
-
     /// `ranges` one after the other, out of `all`, the values of their `union`.
     fn pick(&self, ranges: &[ElementRange], union: &[ElementRange], all: &Values) -> Result<Values> {
         let mut first = Vec::with_capacity(union.len()); // of each union range, in `all`
@@ -315,7 +318,7 @@ impl Pipeline {
             first.push(sum);
             sum += range.count;
         }
-        let mut picked = self.values(sum)?;
+        let mut picked = Values::with_capacity(self.plan.dtype, sum as usize);
         for range in ranges.iter().filter(|range| range.count > 0) {
             let held = union.partition_point(|held| held.start <= range.start) - 1;
             let start = (first[held] + range.start - union[held].start) as usize;

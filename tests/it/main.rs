@@ -7,6 +7,7 @@ mod aggregates;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;
+mod codec_encode;
 mod codec_large;
 mod codec_laws;
 mod codecs;

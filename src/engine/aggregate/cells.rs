@@ -243,14 +243,10 @@ pub(super) struct Course<'a> {
 
 impl CellsSource {
     /// Empty buffers for `flow`.
-    ///
-    /// # Errors
-    /// If cells of a variable can't be read.
-    pub(super) fn try_new(flow: &Flow, reduction: &Reduction, reader: &Reader) -> crate::Result<Self> {
-        let buffers = flow.variables(reduction).map(|variable| reader.buffer(variable));
-        let mut buffers = buffers.collect::<crate::Result<Vec<_>>>()?;
+    pub(super) fn new(flow: &Flow, reduction: &Reduction, reader: &Reader) -> Self {
+        let mut buffers: Vec<_> = flow.variables(reduction).map(|variable| reader.buffer(variable)).collect();
         let waiting = buffers.pop();
-        Ok(Self { machine: Machine::new(Arc::clone(&flow.program)), buffers, waiting, keep: Vec::new() })
+        Self { machine: Machine::new(Arc::clone(&flow.program)), buffers, waiting, keep: Vec::new() }
     }
 
     /// Reduces a part of the chunks that all inputs share.
