@@ -28,14 +28,16 @@ mod swap;
 mod sz3;
 pub mod szip;
 mod szip_reader;
+mod verify;
 mod windows;
 pub mod zfp;
 mod zfp_reader;
 
 pub use block::{Block, Complex, Piece, Values};
-pub use pipeline::{ElementRange, Pipeline, Verify};
+pub use pipeline::{ElementRange, Pipeline};
 pub use scratch::Scratch;
 pub use spec::{
     Blosc2Codec, Compression, Encoding, Filter, MaskMethod, MaskOptions, Packing, Spec, Sz3Mode, ZfpMode,
 };
 pub use stats::DecodeStats;
+pub use verify::Verify;
