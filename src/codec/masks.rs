@@ -2,6 +2,7 @@
 
 use super::blosc2::{self, Decompressor};
 use super::plan::value_width;
+use super::region::Held;
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
 use super::stream::{self, ZstdContext};
@@ -28,7 +29,7 @@ pub(super) struct MaskPlan {
     kind: MaskKind,
     method: Method,
     /// Within the payload region.
-    span: Range<usize>,
+    span: Range<u64>,
 }
 
 impl MaskPlan {
@@ -63,7 +64,12 @@ impl MaskPlan {
             );
             Error::framing(at, what)
         })?;
-        Ok(Self { kind: entry.kind, method, span: entry.offset as usize..end as usize })
+        Ok(Self { kind: entry.kind, method, span: entry.offset..end })
+    }
+
+    /// Where it lies in the payload region.
+    pub(super) fn span(&self) -> Range<u64> {
+        self.span.clone()
     }
 }
 
@@ -77,7 +83,7 @@ impl<'a> Masks<'a> {
     /// Decodes all masks of an object of `len` elements.
     pub(super) fn load(
         plans: &[MaskPlan],
-        region: &'a [u8],
+        region: &'a Held<'_>,
         len: u64,
         buffers: &'a mut [AlignedBuf; 3],
         zstd: &mut ZstdContext,
@@ -88,8 +94,7 @@ impl<'a> Masks<'a> {
         let mut sets = Vec::with_capacity(plans.len());
         // There are three kinds, each at most once.
         for (plan, buffer) in plans.iter().zip(buffers) {
-            let blob =
-                region.get(plan.span.clone()).ok_or_else(|| fault("the mask leaves the payload region"))?;
+            let blob = region.get(plan.span())?;
             stats.bytes_read += blob.len() as u64;
             if plan.method == Method::None {
                 if blob.len() != bytes {

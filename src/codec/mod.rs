@@ -16,6 +16,7 @@ mod masks;
 pub mod packing;
 mod pipeline;
 mod plan;
+mod region;
 mod scratch;
 pub mod shuffle;
 mod stats;
@@ -27,5 +28,6 @@ mod windows;
 
 pub use block::{Block, Piece, Values};
 pub use pipeline::{ElementRange, Pipeline, Verify};
+pub use region::Region;
 pub use scratch::Scratch;
 pub use stats::DecodeStats;

@@ -7,7 +7,7 @@ use super::location::Files;
 use super::objects::ObjectsBuilder;
 use super::options::bad;
 use super::{NamePattern, OpenOptions};
-use crate::source::{LocalFile, Source};
+use crate::source::Source;
 use crate::tgm::{self, DType, File, Limits, Map, Message, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
@@ -102,8 +102,9 @@ pub(super) fn collect(
         messages: 0,
         keyed: false,
     };
-    for file in &files.files {
-        let source: Arc<dyn Source> = Arc::new(LocalFile::open(&file.path)?);
+    let sources = files.open()?;
+    sources.iter().for_each(|source| File::will_open(source.as_ref()));
+    for source in sources {
         collector.file = collector.out.objects.source(&source);
         collector.file(&source)?;
     }

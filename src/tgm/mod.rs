@@ -5,6 +5,7 @@
 //! ```
 //! A [`File`] owns the list of its messages; nothing of a payload is read or decoded here.
 
+mod ahead;
 mod cbor;
 mod descriptor;
 mod dtype;

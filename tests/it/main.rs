@@ -24,6 +24,7 @@ mod flight;
 mod forms;
 mod framing;
 mod framing_rules;
+mod fuzzed;
 mod hostile;
 mod index;
 #[cfg(feature = "engine")]
@@ -38,6 +39,8 @@ mod pushdown;
 #[cfg(feature = "engine")]
 mod random;
 #[cfg(feature = "engine")]
+mod remote;
+#[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]
 mod scans;
@@ -49,3 +52,5 @@ mod support;
 mod szip;
 #[cfg(feature = "engine")]
 mod taken;
+#[cfg(feature = "engine")]
+mod web_server;

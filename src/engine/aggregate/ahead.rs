@@ -4,8 +4,9 @@
 //! tasks of a partition   | done | at work | told | told | not yet ...
 //!                                         <- BUDGET ->
 //! ```
-//! Only objects that are decoded whole are told, and not those whose statistics are known: uncompressed ones are reduced as fast as they come, and of ranges
-//! it isn't known beforehand where in the object they are.
+//! Those whose statistics are known aren't told. Of files at hand only objects that are decoded whole are: uncompressed
+//! ones are reduced as fast as they come, and of ranges it isn't known beforehand where in the object they are. Files that
+//! have to be fetched are told whatever will be.
 
 use super::queue::Queue;
 use super::reduction::Reduction;
@@ -14,6 +15,8 @@ use crate::tensor::Place;
 
 /// Encoded bytes that are told beyond those that were read.
 const BUDGET: u64 = 8 << 20;
+/// What telling of a chunk counts for at least, so that there is a bound on the number, too.
+const LEAST: u64 = 16 << 10;
 
 /// How far the files of one worker know what it will read.
 #[derive(Debug)]
@@ -33,7 +36,7 @@ impl ReadAhead {
 
     /// Notes that so many encoded bytes were read.
     pub(super) fn was_read(&mut self, bytes: u64) {
-        self.told = self.told.saturating_sub(bytes);
+        self.told = self.told.saturating_sub(weight(bytes));
     }
 
     /// Tells what comes next.
@@ -51,7 +54,7 @@ impl ReadAhead {
                     let pass = &work.passes[*pass];
                     let at = places.start + at;
                     let place = pass.parts.numbers(at..at + 1).next();
-                    self.told += place.map_or(0, |place| tell(reduction, pass, place));
+                    self.told += place.map_or(0, |place| weight(tell(reduction, pass, at, place)));
                     self.next.1 += 1;
                 }
                 _ => self.next = (task + 1, 0),
@@ -60,12 +63,21 @@ impl ReadAhead {
     }
 }
 
-/// Tells the file of a chunk, if its object is decoded whole. Returns how many bytes that are.
-fn tell(reduction: &Reduction, pass: &DirectPass, place: Place) -> u64 {
+/// What so many bytes of one chunk count for.
+fn weight(bytes: u64) -> u64 {
+    if bytes == 0 { 0 } else { bytes.max(LEAST) }
+}
+
+/// Tells the file of the chunk at `place`, the one with number `at`. Returns how many bytes that are.
+fn tell(reduction: &Reduction, pass: &DirectPass, at: u64, place: Place) -> u64 {
     let variable = &reduction.grid.variables[pass.variable];
     let Some(facts) = variable.chunks.facts(place.chunk).filter(|_| place.kept > 0) else { return 0 };
     let known = place.kept == facts.elements && variable.stats.get(place.chunk).is_some();
-    let few = place.kept as f64 <= reduction.scan.options().range_threshold * facts.elements as f64;
+    let threshold = reduction.scan.options().range_threshold;
+    if !known && !variable.chunks.is_at_hand(place.chunk) {
+        return pass.parts.get(at).map_or(0, |part| variable.announce(&part, threshold));
+    }
+    let few = place.kept as f64 <= threshold * facts.elements as f64;
     let decoded = facts.elements.saturating_mul(variable.dtype.width().unwrap_or(1) as u64);
     if known || (facts.seeks && few) || facts.bytes >= decoded {
         return 0;

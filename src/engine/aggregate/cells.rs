@@ -225,6 +225,8 @@ impl CellsSource {
     ) -> Result<()> {
         let variables: Vec<&Variable> = plan.variables(reduction).collect();
         let Some((last, others)) = variables.split_last() else { return Ok(()) };
+        let threshold = reader.options().range_threshold;
+        let _: u64 = variables.iter().map(|variable| variable.announce(part, threshold)).sum();
         let mut dense = Vec::with_capacity(others.len());
         for (variable, values) in others.iter().zip(&mut self.buffers) {
             dense.push(reader.read_part_into(variable, part, values).map_err(external)?);
