@@ -48,7 +48,8 @@ pub(super) fn decode(object: &Object, source: &Memory, limits: &Limits) {
     let Ok(pipeline) = Pipeline::try_new(object, limits) else { return };
     let region = source.read(object.region.clone()).expect("a region within the file");
     let far = Far(source);
-    let far = Region::in_file(&far, object.region.clone());
+    let mut lent = Bytes::new();
+    let far = Region::of(&far, object.region.clone(), &mut lent).expect("nothing is read yet");
     let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
     let whole = pipeline.decode(&region, &mut scratch, &mut stats);
     let len = pipeline.len();

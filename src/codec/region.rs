@@ -18,9 +18,20 @@ enum Place<'a> {
 }
 
 impl<'a> Region<'a> {
-    /// The region at `span` of a file that doesn't lend its bytes ([`Source::lends`]): a visit reads what it needs of
-    /// it.
-    pub fn in_file(source: &'a dyn Source, span: Range<u64>) -> Self {
+    /// The region at `span` of a file: its bytes, in `lent`, where the file lends them ([`Source::lends`]); of any other
+    /// a visit reads what it needs.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io).
+    pub fn of(source: &'a dyn Source, span: Range<u64>, lent: &'a mut Bytes) -> Result<Self> {
+        if !source.lends() {
+            return Ok(Self::in_file(source, span));
+        }
+        *lent = source.read(span)?;
+        Ok(Self::from(&*lent))
+    }
+
+    fn in_file(source: &'a dyn Source, span: Range<u64>) -> Self {
         Self(Place::File { source, start: span.start, len: span.end.saturating_sub(span.start) })
     }
 

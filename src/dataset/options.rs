@@ -3,9 +3,8 @@
 use super::index::{self, IndexUse};
 use super::pattern::NamePattern;
 use crate::codec::Verify;
-use crate::source::{Address, Url};
+use crate::source::Address;
 use crate::{Error, Result};
-use std::path::Path;
 
 /// One option of [`OpenOptions`], in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,10 +270,7 @@ fn distinct(key: &str, value: &str) -> Result<Vec<String>> {
 
 fn index_use(key: &str, value: &str) -> Result<IndexUse> {
     let path = value.trim();
-    let address = match Url::parse(path)? {
-        Some(url) => Address::Url(url),
-        None => Path::new(path).into(),
-    };
+    let address = Address::parse(path)?;
     if address.has_extension(index::EXTENSION) {
         return Ok(IndexUse::At(address));
     }
@@ -365,7 +361,7 @@ mod tests {
         assert_ne!(got.nan_as_null, default.nan_as_null);
         assert_eq!(got.range_threshold, Some(0.25));
         assert_ne!(got.verify_hash, default.verify_hash);
-        assert_eq!(got.index, IndexUse::At(Path::new("data/x.mbx").into()));
+        assert_eq!(got.index, IndexUse::At(Address::parse("data/x.mbx").unwrap()));
     }
 
     #[test]

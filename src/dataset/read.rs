@@ -6,6 +6,7 @@
 
 use super::{Chunk, Variable};
 use crate::codec::{Block, DecodeStats, ElementRange, Piece, Region, Scratch, Values, Verify};
+use crate::source::Bytes;
 use crate::tensor::Part;
 use crate::tgm;
 use crate::{Error, Result, each_dtype};
@@ -143,14 +144,8 @@ impl Reader {
         if self.options.verify == Verify::FullDecodes && whole {
             tgm::verify(&chunk.object, chunk.source.as_ref())?;
         }
-        let lent;
-        let region = match chunk.source.lends() {
-            true => {
-                lent = chunk.source.read(chunk.object.region.clone())?;
-                Region::from(&lent)
-            }
-            false => Region::in_file(chunk.source.as_ref(), chunk.object.region.clone()),
-        };
+        let mut lent = Bytes::new();
+        let region = Region::of(chunk.source.as_ref(), chunk.object.region.clone(), &mut lent)?;
         self.stats.objects_opened += 1;
         let mut stats = DecodeStats::default();
         let threshold = self.options.range_threshold;

@@ -118,6 +118,17 @@ impl fmt::Display for Url {
 }
 
 impl Address {
+    /// Reads a URL, or else a path; a leading `file://` is dropped.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for URLs of other kinds.
+    pub fn parse(text: &str) -> Result<Self> {
+        match text.strip_prefix("file://") {
+            Some(path) => Ok(Path::new(path).into()),
+            None => Ok(Url::parse(text)?.map_or_else(|| Path::new(text).into(), Self::Url)),
+        }
+    }
+
     /// The path, of a file in the file system.
     pub fn path(&self) -> Option<&Path> {
         match self {

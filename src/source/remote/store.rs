@@ -28,6 +28,9 @@ static TURNS: Semaphore = Semaphore::const_new(CONCURRENT);
 /// Bytes that are asked for when a file is opened: its size and state come with them.
 const FIRST: u64 = 64 << 10;
 
+/// What an answer is called that says that the file hasn't the range.
+const NO_RANGE: &str = "416 Range Not Satisfiable";
+
 /// How requests are made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RemoteOptions {
@@ -118,7 +121,7 @@ impl Remote {
         match self.get(GetOptions::new().with_range(Some(GetRange::Bounded(0..FIRST)))).await {
             Ok((meta, bytes)) => Ok((stamp(&meta), bytes)),
             // Of a file without bytes there is no range.
-            Err(error) if causes(&error).contains("416") => {
+            Err(error) if causes(&error).contains(NO_RANGE) => {
                 let meta = self.store.head(&self.path).await.map_err(|e| failed(&self.url, &e))?;
                 match meta.size {
                     0 => Ok((stamp(&meta), Bytes::new())),
@@ -137,7 +140,7 @@ impl Remote {
                     self.changed()
                 }
                 // A file that is shorter by now may not have the range any more.
-                error if causes(&error).contains("416") || causes(&error).contains("Requested ") => {
+                error if causes(&error).contains(NO_RANGE) || causes(&error).contains("Requested ") => {
                     self.changed()
                 }
                 error => failed(&self.url, &error),
@@ -247,7 +250,7 @@ fn build(url: &Url, options: &RemoteOptions) -> object_store::Result<Arc<dyn Obj
     let retry = RetryConfig { backoff, max_retries: options.retries, retry_timeout: most };
     let (name, timeout) = (url.authority(), format!("{}ms", options.timeout.as_millis()));
     let key = ClientConfigKey::Timeout;
-    Ok(match url.scheme() {
+    let store: Arc<dyn ObjectStore> = match url.scheme() {
         Scheme::S3 => Arc::new(
             AmazonS3Builder::from_env()
                 .with_bucket_name(name)
@@ -277,7 +280,8 @@ fn build(url: &Url, options: &RemoteOptions) -> object_store::Result<Arc<dyn Obj
                 .with_retry(retry)
                 .build()?,
         ),
-    })
+    };
+    Ok(store)
 }
 
 /// An error and what led to it, as one text.
