@@ -282,8 +282,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
 pub(super) struct ExportArgs {
-    /// A .tgm file
-    pub(super) path: PathBuf,
+    /// A .tgm file, or its URL
+    pub(super) path: String,
     /// Position of the message in the file, from 0
     #[arg(long, value_name = "I")]
     pub(super) message: u64,

@@ -3,8 +3,8 @@
 use super::args::ExportArgs;
 use super::error::CliError;
 use super::npy;
-use crate::codec::{DecodeStats, ElementRange, Pipeline, Scratch};
-use crate::source::{LocalFile, NewFile, Source};
+use crate::codec::{DecodeStats, ElementRange, Pipeline, Region, Scratch};
+use crate::source::{Address, Bytes, NewFile, Source};
 use crate::tgm::{File, Limits, Object};
 use crate::{Error, Result};
 use std::io::{self, BufWriter, Write};
@@ -17,7 +17,7 @@ const RANGE_THRESHOLD: f64 = 0.5;
 /// Writes one object, or ranges of it.
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let limits = Limits::default();
-    let source: Arc<dyn Source> = Arc::new(LocalFile::open(&args.path)?);
+    let source = Address::parse(&args.path)?.open()?;
     let file = File::open(source, &limits)?;
     let object = Arc::clone(file.message(args.message)?.object(args.object)?);
     let pipeline = Pipeline::try_new(&object, &limits)?;
@@ -46,7 +46,8 @@ impl Export<'_> {
     fn write(&self, out: &mut impl Write) -> Result<(), CliError> {
         let dtype = self.pipeline.dtype();
         let descr = npy::descr(dtype);
-        let region = self.source.read(self.object.region.clone())?;
+        let mut lent = Bytes::new();
+        let region = Region::of(self.source, self.object.region.clone(), &mut lent)?;
         let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
         if self.ranges.is_empty() {
             let header = npy::header(descr, &self.object.descriptor.shape).map_err(CliError::output)?;
@@ -54,7 +55,7 @@ impl Export<'_> {
             let mut failed = None;
             let all = [ElementRange { start: 0, count: self.pipeline.len() }];
             let visited =
-                self.pipeline.visit(&region, &all, 0.0, &mut scratch, &mut stats, &mut |_, block| {
+                self.pipeline.visit(region, &all, 0.0, &mut scratch, &mut stats, &mut |_, block| {
                     npy::write_block(out, block).map_err(|e| {
                         let stop = Error::io("the output", io::Error::from(e.kind()));
                         failed = Some(e);
@@ -68,7 +69,7 @@ impl Export<'_> {
         } else {
             // All together, so that a codec that can't seek decodes the object once.
             let values = self.pipeline.decode_ranges(
-                &region,
+                region,
                 self.ranges,
                 RANGE_THRESHOLD,
                 &mut scratch,

@@ -6,6 +6,7 @@ use super::progress::Bar;
 use crate::dataset::read::{ReadOptions, Reader};
 use crate::dataset::{self, Dataset, IndexUse, Location, OpenOptions};
 use crate::reduce::Survey;
+use crate::source::Address;
 use crate::{Error, Result};
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
@@ -28,7 +29,7 @@ pub(super) fn run(args: &IndexArgs) -> Result<(), CliError> {
             survey(&dataset)?;
         }
         let bytes = dataset.write_index(args.output.as_deref())?;
-        let index = args.output.as_deref().unwrap_or(dataset.index_path()).display();
+        let index = args.output.as_deref().map_or_else(|| dataset.index_path().clone(), Address::from);
         let (known, all) = known(&dataset);
         writeln!(out, "{index}: {bytes} bytes, statistics of {known} of {all} chunks")
             .map_err(CliError::output)?;

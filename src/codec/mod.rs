@@ -19,6 +19,7 @@ mod masks;
 pub mod packing;
 mod pipeline;
 mod plan;
+mod region;
 mod scratch;
 pub mod shuffle;
 mod spec;
@@ -35,6 +36,7 @@ mod zfp_reader;
 
 pub use block::{Block, Complex, Piece, Values};
 pub use pipeline::{ElementRange, Pipeline};
+pub use region::Region;
 pub use scratch::Scratch;
 pub use spec::{
     Blosc2Codec, Compression, Encoding, Filter, MaskMethod, MaskOptions, Packing, Spec, Sz3Mode, ZfpMode,

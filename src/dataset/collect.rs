@@ -8,8 +8,8 @@ use super::objects::ObjectsBuilder;
 use super::options::bad;
 use super::said::Said;
 use super::{NamePattern, OpenOptions};
-use crate::source::{LocalFile, Source};
-use crate::tgm::{DType, File, Limits, Map, Message, Object, Value};
+use crate::source::Source;
+use crate::tgm::{self, DType, File, Limits, Map, Message, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
@@ -103,8 +103,9 @@ pub(super) fn collect(
         messages: 0,
         keyed: false,
     };
-    for file in &files.files {
-        let source: Arc<dyn Source> = Arc::new(LocalFile::open(&file.path)?);
+    let sources = files.open()?;
+    sources.iter().for_each(|source| File::will_open(source.as_ref()));
+    for source in sources {
         collector.file = collector.out.objects.source(&source);
         collector.file(&source)?;
     }

@@ -400,6 +400,12 @@ impl Chunks {
         Some(ChunkFacts { elements: kind.descriptor.len(), bytes: record.region.1, seeks })
     }
 
+    /// Whether the bytes of that chunk needn't be fetched; see [`Source::lends`].
+    pub fn is_at_hand(&self, chunk: u64) -> bool {
+        let source = |row: u32| &self.objects.sources[self.objects.records[row as usize].source as usize];
+        self.row(chunk).is_none_or(|row| source(row).lends())
+    }
+
     /// Says to the file of that chunk that all of its object will be read soon; see [`Source::will_need`].
     pub fn will_need(&self, chunk: u64) {
         if let Some(row) = self.row(chunk) {

@@ -4,8 +4,8 @@ use super::index::{self, IndexUse};
 use super::pattern::NamePattern;
 use crate::codec::Verify;
 use crate::tgm::Limits;
+use crate::source::Address;
 use crate::{Error, Result};
-use std::path::Path;
 
 /// One option of [`OpenOptions`], in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "index",
-        values: "auto, off, require, or the path of an index (`x.mbx`)",
+        values: "auto, off, require, or the path or URL of an index (`x.mbx`)",
         default: "auto",
         help: "Whether an index written by `millibar index` is used: if it is there and fresh, never, or with an error \
                if it isn't.",
@@ -284,13 +284,14 @@ fn distinct(key: &str, value: &str) -> Result<Vec<String>> {
 
 fn index_use(key: &str, value: &str) -> Result<IndexUse> {
     let path = value.trim();
-    if Path::new(path).extension().is_some_and(|extension| extension == index::EXTENSION) {
-        return Ok(IndexUse::At(path.into()));
+    let address = Address::parse(path)?;
+    if address.has_extension(index::EXTENSION) {
+        return Ok(IndexUse::At(address));
     }
     let choices = [("auto", IndexUse::Auto), ("off", IndexUse::Off), ("require", IndexUse::Require)];
     let found = choices.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(path));
     found.map(|(_, choice)| choice).ok_or_else(|| {
-        bad(key, value, "expected auto, off, require, or the path of an index, which ends in `.mbx`")
+        bad(key, value, "expected auto, off, require, or the path or URL of an index, which ends in `.mbx`")
     })
 }
 
@@ -375,7 +376,7 @@ mod tests {
         assert_ne!(got.nan_as_null, default.nan_as_null);
         assert_eq!(got.range_threshold, Some(0.25));
         assert_ne!(got.verify_hash, default.verify_hash);
-        assert_eq!(got.index, IndexUse::At("data/x.mbx".into()));
+        assert_eq!(got.index, IndexUse::At(Address::parse("data/x.mbx").unwrap()));
     }
 
     #[test]

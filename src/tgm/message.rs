@@ -1,5 +1,6 @@
 //! One message: its frames in order, its metadata and objects.
 
+use super::ahead::tell_objects;
 use super::frame::{AMBLE, Frame, HEADER, Kind, Next, Phase, next_frame};
 use super::scan::Envelope;
 use super::window::Window;
@@ -17,7 +18,9 @@ pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits:
     within("message size", length, limits.message_bytes, at)?;
     let frames_end = envelope.span.end - AMBLE;
     let window = Window { source, at, end: frames_end };
-    let mut walk = Walk { window, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
+    let start = envelope.span.start;
+    let mut walk =
+        Walk { window, start, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
     let mut frames = 0;
     let mut pos = envelope.span.start + AMBLE;
     while let Next::Frame(frame) = next_frame(window, pos)? {
@@ -47,6 +50,8 @@ struct Parts {
 
 struct Walk<'a> {
     window: Window<'a>,
+    /// First byte of the message.
+    start: u64,
     limits: &'a Limits,
     phase: Phase,
     /// Keys of a preceder whose object has to come next.
@@ -62,7 +67,12 @@ impl Walk<'_> {
             Kind::HeaderMetadata | Kind::FooterMetadata => {
                 self.parts.metadata = Some(metadata::parse(&self.body(frame)?, at, limits)?);
             }
-            Kind::HeaderIndex | Kind::FooterIndex => metadata::check_index(&self.body(frame)?, at, limits)?,
+            Kind::HeaderIndex | Kind::FooterIndex => {
+                let (offsets, lengths) = metadata::index(&self.body(frame)?, at, limits)?;
+                if frame.kind == Kind::HeaderIndex {
+                    tell_objects(self.window.source, self.start, &offsets, &lengths);
+                }
+            }
             Kind::HeaderHash | Kind::FooterHash => metadata::check_hashes(&self.body(frame)?, at, limits)?,
             Kind::Preceder => self.pending = Some(metadata::preceder(&self.body(frame)?, at, limits)?),
             Kind::Object => {

@@ -7,6 +7,7 @@
 //! A [`File`] owns the list of its messages, a [`Writer`] the sink of its own; nothing of a payload is decoded or
 //! encoded here.
 
+mod ahead;
 mod canonical;
 mod cbor;
 mod check;

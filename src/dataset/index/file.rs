@@ -12,12 +12,12 @@
 //! A column is a list of u64. It is stored as differences of neighbours (wrapping), transposed into eight planes of
 //! bytes (lowest first), compressed by zstd.
 
+use crate::source::{Address, Bytes, remote};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"MBXINDEX";
@@ -83,25 +83,46 @@ impl Columns {
 /// An index as read: sound as a whole, its content not looked at yet.
 #[derive(Debug)]
 pub(super) struct Sound<H> {
-    path: PathBuf,
+    at: Address,
     pub(super) header: H,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     columns: usize,
 }
 
 /// The error of an index that can't be used.
-pub(super) fn broken(path: &Path, what: impl Into<String>) -> Error {
-    Error::Index { file: path.to_string_lossy().into(), what: what.into() }
+pub(super) fn broken(at: &Address, what: impl Into<String>) -> Error {
+    Error::Index { file: at.to_string().into(), what: what.into() }
+}
+
+/// The bytes of the file at `at`; `None` if there is none. A store that keeps to itself what it has says that it may
+/// not be read: it counts as not there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn read(at: &Address) -> Result<Option<Bytes>> {
+    let path = match at {
+        Address::Url(url) => {
+            return match remote::read_whole(url) {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+                answer => answer,
+            };
+        }
+        Address::Path(path) => path,
+    };
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path.to_string_lossy(), error)),
+    }
 }
 
 impl<H: DeserializeOwned> Sound<H> {
-    /// Reads the index at `path`.
+    /// Checks the `bytes` of the index at `at`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Index`] for anything but an index of this version whose checksum is right.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path.to_string_lossy(), e))?;
-        let fail = |what: &str| Err(broken(path, what));
+    /// [`Error::Index`] for anything but an index of this version whose checksum is right.
+    pub(super) fn read(at: &Address, bytes: Bytes) -> Result<Self> {
+        let fail = |what: &str| Err(broken(at, what));
         if bytes.len() < FIXED || !bytes.starts_with(MAGIC) {
             return fail("it isn't an index");
         }
@@ -117,8 +138,8 @@ impl<H: DeserializeOwned> Sound<H> {
             return fail("its header is longer than the file");
         };
         let header = ciborium::de::from_reader_with_recursion_limit(&bytes[FIXED..columns], DEPTH);
-        let header = header.map_err(|e| broken(path, format!("its header can't be read: {e}")))?;
-        Ok(Self { path: path.into(), header, bytes, columns })
+        let header = header.map_err(|e| broken(at, format!("its header can't be read: {e}")))?;
+        Ok(Self { at: at.clone(), header, bytes, columns })
     }
 }
 
@@ -152,7 +173,7 @@ impl<H> Sound<H> {
 
     /// The error of a content that makes no sense.
     pub(super) fn broken(&self, what: impl Into<String>) -> Error {
-        broken(&self.path, what)
+        broken(&self.at, what)
     }
 }
 
@@ -162,9 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sound(bytes: &[u8]) -> Result<Sound<Vec<Column>>> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), bytes).unwrap();
-        Sound::read(file.path())
+        Sound::read(&Address::from(Path::new("a.mbx")), Bytes::copy_from_slice(bytes))
     }
 
     fn index(columns: &[Vec<u64>]) -> Vec<u8> {
