@@ -110,7 +110,7 @@ impl Pipeline {
                 let index = self.szip_index.get()?;
                 flat.map(|span| aec.bytes_of(index, span).ok()).collect::<Option<_>>()?
             }
-            Compression::Blosc2 | Compression::Zstd | Compression::Lz4 => return None,
+            _ => return None,
         };
         spans.extend(plan.masks.iter().map(MaskPlan::span));
         Some(spans)

@@ -9,7 +9,7 @@ use super::options::bad;
 use super::said::Said;
 use super::{NamePattern, OpenOptions};
 use crate::source::Source;
-use crate::tgm::{self, DType, File, Limits, Map, Message, Object, Value};
+use crate::tgm::{DType, File, Limits, Map, Message, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};

@@ -9,7 +9,7 @@ use super::frame::{
 };
 use super::metadata::{BASE, RESERVED};
 use super::params::{as_u64, describe};
-use super::scan::{self, Envelope};
+use super::scan::{Envelope, Scan};
 use super::window::{Window, be_u64};
 use super::{Limits, Map, Message, Value, canonical, cbor, hash, message, metadata};
 use crate::source::Source;
@@ -174,11 +174,8 @@ pub fn check(
     mut take: impl FnMut(Checked) -> Result<()>,
 ) -> Result<Vec<Issue>> {
     let file = Place::file(Arc::clone(source.name()));
-    let envelopes = scan::scan(source, limits.broken_messages)?;
-    if envelopes.is_empty() {
-        let what = format!("no Tensogram message in its {} bytes", source.len());
-        return Ok(vec![Issue::error(Problem::Framing, &file, what)]);
-    }
+    let mut scan = Scan::new(source, limits.broken_messages);
+    let mut index = 0;
     let mut issues = Vec::new();
     // Where the last sound message ends; unknown behind a broken one.
     let mut end = Some(0);
@@ -188,8 +185,9 @@ pub fn check(
             issues.push(Issue::warning(Problem::Garbage, &file, what));
         }
     };
-    for (index, found) in (0..).zip(envelopes) {
+    while let Some(found) = scan.next()? {
         let at = file.message(index);
+        index += 1;
         let checked = match found {
             Ok(envelope) => {
                 if let Some(end) = end {
@@ -204,6 +202,10 @@ pub fn check(
             }
         };
         take(checked)?;
+    }
+    if index == 0 {
+        let what = format!("no Tensogram message in its {} bytes", source.len());
+        return Ok(vec![Issue::error(Problem::Framing, &file, what)]);
     }
     if let Some(end) = end {
         garbage(end..source.len(), &mut issues);

@@ -16,8 +16,8 @@ use crate::source::{Address, Bytes, remote};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"MBXINDEX";
@@ -183,7 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sound(bytes: &[u8]) -> Result<Sound<Vec<Column>>> {
-        Sound::read(&Address::from(Path::new("a.mbx")), Bytes::copy_from_slice(bytes))
+        Sound::read(&Address::from(std::path::Path::new("a.mbx")), Bytes::copy_from_slice(bytes))
     }
 
     fn index(columns: &[Vec<u64>]) -> Vec<u8> {

@@ -25,6 +25,7 @@ use coord::Labels;
 use file::{Column, Columns, Sound};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -294,7 +295,7 @@ impl Dataset {
                 file.write_all(&bytes).map_err(|e| Error::io(path.to_string_lossy(), e))?;
                 file.commit()?;
             }
-            Address::Url(url) => remote::write(url, bytes)?,
+            Address::Url(url) => remote::write(&url, bytes)?,
         }
         Ok(len)
     }

@@ -312,7 +312,7 @@ mod tests {
         let covering =
             |range: Range<u64>| some.covering(&range).iter().map(|p| p.range.start).collect::<Vec<_>>();
         assert_eq!(covering(10..150), [0, 100]);
-        assert_eq!(covering(64..100), []);
+        assert_eq!(covering(64..100), Vec::<u64>::new());
         assert_eq!(covering(63..101), [0, 100]);
         assert_eq!(covering(199..300), [100]);
     }
