@@ -4,6 +4,7 @@ use super::bits::{self, any_set, for_each_set};
 use super::blosc2::{self, Decompressor};
 use super::lz4;
 use super::plan::value_width;
+use super::region::Held;
 use super::scratch::AlignedBuf;
 use super::spec::MaskMethod;
 use super::stats::DecodeStats;
@@ -19,7 +20,7 @@ pub(super) struct MaskPlan {
     kind: MaskKind,
     method: MaskMethod,
     /// Within the payload region.
-    span: Range<usize>,
+    span: Range<u64>,
 }
 
 impl MaskPlan {
@@ -46,7 +47,12 @@ impl MaskPlan {
             );
             Error::framing(at, what)
         })?;
-        Ok(Self { kind: entry.kind, method, span: entry.offset as usize..end as usize })
+        Ok(Self { kind: entry.kind, method, span: entry.offset..end })
+    }
+
+    /// Where it lies in the payload region.
+    pub(super) fn span(&self) -> Range<u64> {
+        self.span.clone()
     }
 }
 
@@ -60,7 +66,7 @@ impl<'a> Masks<'a> {
     /// Decodes all masks of an object of `len` elements.
     pub(super) fn load(
         plans: &[MaskPlan],
-        region: &'a [u8],
+        region: &'a Held<'_>,
         len: u64,
         buffers: &'a mut [AlignedBuf; 3],
         zstd: &mut ZstdContext,
@@ -71,8 +77,7 @@ impl<'a> Masks<'a> {
         let mut sets = Vec::with_capacity(plans.len());
         // There are three kinds, each at most once.
         for (plan, buffer) in plans.iter().zip(buffers) {
-            let blob =
-                region.get(plan.span.clone()).ok_or_else(|| fault("the mask leaves the payload region"))?;
+            let blob = region.get(plan.span())?;
             stats.bytes_read += blob.len() as u64;
             if plan.method == MaskMethod::None {
                 if blob.len() != bytes {

@@ -19,6 +19,7 @@ mod masks;
 pub mod packing;
 mod pipeline;
 mod plan;
+mod region;
 mod scratch;
 pub mod shuffle;
 mod spec;
@@ -28,14 +29,17 @@ mod swap;
 mod sz3;
 pub mod szip;
 mod szip_reader;
+mod verify;
 mod windows;
 pub mod zfp;
 mod zfp_reader;
 
 pub use block::{Block, Complex, Piece, Values};
-pub use pipeline::{ElementRange, Pipeline, Verify};
+pub use pipeline::{ElementRange, Pipeline};
+pub use region::Region;
 pub use scratch::Scratch;
 pub use spec::{
     Blosc2Codec, Compression, Encoding, Filter, MaskMethod, MaskOptions, Packing, Spec, Sz3Mode, ZfpMode,
 };
 pub use stats::DecodeStats;
+pub use verify::Verify;

@@ -195,6 +195,18 @@ impl Plan {
         start * bits / 8..(end * bits).div_ceil(8)
     }
 
+    /// The decompressed bytes that elements `start..end` are made of: one span, or one for each shuffled plane.
+    pub(super) fn flat_spans(&self, start: u64, end: u64) -> Vec<Range<u64>> {
+        let bytes = self.bytes_of(start, end);
+        let Some(shuffle) = &self.shuffle else { return vec![bytes] };
+        let groups = shuffle.covering(bytes);
+        let plane = |plane| {
+            let base = plane * shuffle.elements();
+            base + groups.start..base + groups.end
+        };
+        (0..shuffle.size()).map(plane).collect()
+    }
+
     /// What a stage reported, at this object.
     pub(super) fn failed(&self, fault: Fault) -> Error {
         self.fault(fault.codec, fault.what)

@@ -70,9 +70,19 @@ impl Reader {
             // the same slots, so the same places
             let masked = variable.grid.parts(selection);
             let kept: Vec<bool> = masked.numbers(0..u64::MAX).map(|place| place.kept > 0).collect();
-            return self.read_all(variable, dims, &shape, &product.iter().collect::<Vec<_>>(), &kept);
+            let parts: Vec<Part> = product.iter().collect();
+            self.announce(variable, parts.iter().zip(&kept).filter_map(|(part, kept)| kept.then_some(part)));
+            return self.read_all(variable, dims, &shape, &parts, &kept);
         };
         self.read_kept(variable, dims, &shape, &product.iter().collect::<Vec<_>>(), keep)
+    }
+
+    /// Has parts fetched together that have to be fetched.
+    fn announce<'p>(&self, variable: &Variable, parts: impl Iterator<Item = &'p Part>) {
+        let threshold = self.options().range_threshold;
+        parts.for_each(|part| {
+            variable.announce(part, threshold);
+        });
     }
 
     fn read_all(

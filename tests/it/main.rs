@@ -25,6 +25,7 @@ mod flight;
 mod forms;
 mod framing;
 mod framing_rules;
+mod fuzzed;
 mod hostile;
 mod index;
 #[cfg(feature = "engine")]
@@ -39,6 +40,8 @@ mod pushdown;
 #[cfg(feature = "engine")]
 mod random;
 #[cfg(feature = "engine")]
+mod remote;
+#[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]
 mod scans;
@@ -50,3 +53,10 @@ mod support;
 mod szip;
 #[cfg(feature = "engine")]
 mod taken;
+mod validate;
+mod verify;
+#[cfg(feature = "engine")]
+mod web_server;
+#[cfg(feature = "cli")]
+mod whole_files;
+mod writer;

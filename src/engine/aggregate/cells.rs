@@ -267,6 +267,8 @@ impl CellsSource {
             part.runs().try_for_each(|run| feed.cells(run.start, run.count as usize))?;
             return feed.flush();
         };
+        let threshold = reader.options().range_threshold;
+        let _: u64 = variables.iter().map(|variable| variable.announce(part, threshold)).sum();
         let mut dense = Vec::with_capacity(others.len());
         for (variable, values) in others.iter().zip(&mut self.buffers) {
             dense.push(reader.read_part_into(variable, part, values).map_err(external)?);
