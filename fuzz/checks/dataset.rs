@@ -1,8 +1,10 @@
 //! Any bytes as a file that is opened as tables, indexed, and read: whole variables, slabs of them, statistics.
 
 use super::limits;
+use millibar::codec::Values;
 use millibar::dataset::read::{ReadOptions, Reader};
 use millibar::dataset::{Dataset, IndexState, Location, OpenOptions, Variable, open};
+use millibar::each_dtype;
 use millibar::reduce::chunk_stats;
 use millibar::tensor::{DimSelection, Selection};
 use std::path::PathBuf;
@@ -79,7 +81,7 @@ fn read(variable: &Variable) -> String {
     let Ok(all) = all else { return format!("{} {stats:?}", variable.name) };
     let part = part.expect("what reads whole reads in part");
     let picked = positions(&slab, &whole);
-    let [all, part] = [all, part].map(|cells| (list(&format!("{:?}", cells.values)), cells.valid));
+    let [all, part] = [all, part].map(|cells| (list(&cells.values), cells.valid));
     for (at, &from) in picked.iter().enumerate() {
         let valid =
             |(_, valid): &(Vec<String>, Option<Vec<bool>>), at: usize| valid.as_ref().is_none_or(|v| v[at]);
@@ -99,9 +101,7 @@ fn positions(slab: &[DimSelection], whole: &[DimSelection]) -> Vec<usize> {
     at
 }
 
-/// The items of a list as it is written for debugging: NaN is the same as NaN.
-fn list(text: &str) -> Vec<String> {
-    let inner =
-        text.split_once('[').and_then(|(_, rest)| rest.rsplit_once(']')).map_or("", |(inner, _)| inner);
-    inner.split(", ").map(String::from).collect()
+/// Values as they are written for debugging: NaN is the same as NaN.
+fn list(values: &Values) -> Vec<String> {
+    each_dtype!(Values, values, values => values.iter().map(|value| format!("{value:?}")).collect())
 }

@@ -349,7 +349,7 @@ fn threads_change_no_byte() {
 
 /// Codecs of which we write the bytes that the reference writes.
 fn same_bytes(compression: &str) -> bool {
-    matches!(compression, "none" | "szip" | "zfp" | "rle" | "roaring")
+    matches!(compression, "none" | "szip" | "rle" | "roaring")
 }
 
 #[test]
@@ -383,18 +383,16 @@ fn again(file: &File, object: &Object) -> Result<bool, String> {
     let descriptor = &object.descriptor;
     let mut spec = Spec::from_descriptor(descriptor, &object.place).map_err(|e| e.to_string())?;
     spec.masks.small_mask_bytes = 0;
-    if matches!(spec.compression, Compression::Sz3 { .. }) {
-        return Ok(false); // coding once more loses once more
-    }
+    let lossy = matches!(spec.compression, Compression::Sz3 { .. } | Compression::Zfp(_));
     let encoded = match encode(&spec, &descriptor.shape, &values) {
         Ok(encoded) => encoded,
-        Err(error) if refused(&spec) => {
-            return if matches!(error, Error::Codec { .. }) { Ok(false) } else { Err(error.to_string()) };
-        }
+        Err(error) if refused(&spec, &error) => return Ok(false),
         Err(error) => return Err(error.to_string()),
     };
-    let (again, _) = (decode(&encoded, values.len()), ());
-    if le_bytes(&again) != le_bytes(&values) {
+    if lossy {
+        return Ok(encoded.region == region[..]); // coding once more may lose once more
+    }
+    if le_bytes(&decode(&encoded, values.len())) != le_bytes(&values) {
         return Err("other values".into());
     }
     let masked = !descriptor.masks.is_empty();
@@ -414,10 +412,12 @@ fn again(file: &File, object: &Object) -> Result<bool, String> {
     Ok(same)
 }
 
-/// What the reference writes and we don't.
-fn refused(spec: &Spec) -> bool {
-    let foreign = spec.byte_order != ByteOrder::NATIVE;
-    matches!(spec.compression, Compression::Zfp(_)) && foreign
+/// What the reference writes and we don't: numbers in another order of bytes than the machine's, and NaN that some other
+/// writer left where no mask is.
+fn refused(spec: &Spec, error: &Error) -> bool {
+    let numbers = matches!(spec.compression, Compression::Zfp(_) | Compression::Sz3 { .. });
+    let foreign = numbers && spec.byte_order != ByteOrder::NATIVE;
+    matches!(error, Error::Codec { .. }) && (foreign || error.to_string().contains("which isn't allowed"))
 }
 
 #[test]
