@@ -98,6 +98,7 @@ pub struct ChunkFacts {
 pub struct Chunks {
     objects: Arc<Objects>,
     rows: Arc<[u32]>,
+    holes: usize,
     /// Kinds that occur.
     kinds: Arc<[u32]>,
 }
@@ -357,7 +358,8 @@ impl Chunks {
             seen[objects.records[*row as usize].kind as usize] = true;
         }
         let kinds = (0..).zip(seen).filter_map(|(kind, seen)| seen.then_some(kind)).collect();
-        Self { objects, rows: rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect(), kinds }
+        let holes = rows.iter().filter(|row| row.is_none()).count();
+        Self { objects, rows: rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect(), holes, kinds }
     }
 
     /// Number of chunks, holes included.
@@ -372,7 +374,7 @@ impl Chunks {
 
     /// Number of holes.
     pub fn holes(&self) -> usize {
-        self.rows.iter().filter(|&&row| row == HOLE).count()
+        self.holes
     }
 
     /// The chunk at `chunk` (its position in the grid, C order); `None` for a hole, and beyond the last.

@@ -42,12 +42,12 @@ pub(super) fn answered(reduction: &Reduction, pass: &DirectPass, place: u64) -> 
         let variable = &reduction.grid.variables[pass.variable];
         find(reduction, pass, &part, &reduction.groups.map, variable)
     };
-    planned(reduction, pass) && pass.parts.get(place).and_then(found).is_some()
+    known(reduction, pass) && pass.parts.get(place).and_then(found).is_some()
 }
 
-/// Whether it pays to look at statistics while planning.
-fn planned(reduction: &Reduction, pass: &DirectPass) -> bool {
-    reduction.grid.variables[pass.variable].stats.known() > 0 && pass.parts.places() <= PLANNED
+/// Whether statistics of any chunk are known.
+fn known(reduction: &Reduction, pass: &DirectPass) -> bool {
+    reduction.grid.variables[pass.variable].stats.known() > 0
 }
 
 fn find(
@@ -72,7 +72,7 @@ pub(super) fn sift(
     let variable = &reduction.grid.variables[pass.variable];
     let map = &reduction.groups.map;
     let mut spared = Spared::default();
-    if !pass.extremes || !planned(reduction, pass) {
+    if !pass.extremes || !known(reduction, pass) || pass.parts.places() > PLANNED {
         return Ok(None);
     }
     let mut states = Accumulators::try_new(variable.dtype, map.groups(), pass.wants, reduction.nan_policy())?;

@@ -61,7 +61,7 @@ pub struct GridAggregateExec {
 }
 
 /// What comes out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Stage {
     /// Partial states.
     Partial,
@@ -148,6 +148,14 @@ impl GridAggregateExec {
             Some(order) => Arc::new(SortExec::new(order.clone(), complete)),
             None => complete,
         }))
+    }
+
+    /// The same groups, of whose order nothing is declared.
+    pub(super) fn unordered(&self) -> Self {
+        let unknown = EquivalenceProperties::new(Arc::clone(&self.schema));
+        let properties = PlanProperties::clone(&self.properties).with_eq_properties(unknown);
+        let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
+        Self::new(reduction, work, self.stage.clone(), Arc::clone(&self.schema), properties)
     }
 
     fn new(

@@ -33,6 +33,13 @@ const TASKS_PER_PARTITION: u64 = 4;
 /// ones left when the others have none.
 const MOST_TASKS: u64 = 512;
 
+/// Places of a task whose costs are looked at. Those of a longer task are taken to be like some of them: planning
+/// must not take long where there are a million.
+const LOOKED_AT: u64 = 32;
+
+/// Bytes of decoding that take as long as finding out about a chunk, whether it is decoded then or not.
+const CHUNK_BYTES: u64 = 1 << 11;
+
 /// The aggregates that one variable is decoded for, over the same cells.
 #[derive(Debug, Clone)]
 pub(super) struct DirectPass {
@@ -348,7 +355,7 @@ fn pieces(
     let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
     let all: u64 = variables.iter().map(|variable| width(variable)).sum();
     let enough = TASKS_PER_PARTITION * reduction.partitions() as u64;
-    let cost = |place: Place| {
+    let decoded = |place: Place| {
         let costs = variables.iter().map(|variable| {
             let whole = match variable.chunks.facts(place.chunk) {
                 Some(facts) if !facts.seeks && place.kept > 0 => facts.elements,
@@ -358,10 +365,15 @@ fn pieces(
         });
         costs.fold(0, u64::saturating_add)
     };
+    let cost = |place: u64| {
+        let numbers = parts.numbers(place..place + 1).next().filter(|_| !spared(place));
+        numbers.map_or(0, decoded).saturating_add(CHUNK_BYTES)
+    };
     let whole = |places: Range<u64>| {
-        let decoded = places.clone().zip(parts.numbers(places.clone())).filter(|&(place, _)| !spared(place));
-        let cost = decoded.map(|(_, place)| cost(place)).fold(0, u64::saturating_add);
-        (Piece::Places(places), cost)
+        let (looked_at, count) = (some_of(&places), places.end - places.start);
+        let sum = looked_at.clone().map(cost).fold(0, u64::saturating_add);
+        let cost = u128::from(sum) * u128::from(count) / (looked_at.count() as u128).max(1);
+        (Piece::Places(places), u64::try_from(cost).unwrap_or(u64::MAX))
     };
     let few = parts.len();
     if few == 0 || few * 2 > enough {
@@ -386,6 +398,15 @@ fn pieces(
         }
     }
     pieces
+}
+
+/// At most [`LOOKED_AT`] of `places`, spread evenly, and in step with no period that there may be among them: what
+/// the golden ratio yields.
+fn some_of(places: &Range<u64>) -> impl Iterator<Item = u64> + Clone + use<> {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (start, count) = (places.start, places.end - places.start);
+    let spread = move |nth: u64| ((u128::from(nth.wrapping_mul(GOLDEN)) * u128::from(count)) >> 64) as u64;
+    (0..count.min(LOOKED_AT)).map(move |nth| start + if count > LOOKED_AT { spread(nth) } else { nth })
 }
 
 /// Tasks for the cells of `plan`.
