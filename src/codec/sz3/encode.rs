@@ -39,7 +39,8 @@ pub(in crate::codec) fn encode(
     let mut decoded = vec![0; size_of_val(values)];
     decode(&out[start..], &mut ZstdContext::default(), &mut AlignedBuf::default(), &mut decoded)?;
     let decoded = decoded.as_chunks().0.iter().map(|value| f64::from_ne_bytes(*value));
-    match decoded.zip(values).find(|(decoded, value)| !((decoded - *value).abs() <= bound)) {
+    let outside = |error: f64| error.is_nan() || error > bound;
+    match decoded.zip(values).find(|(decoded, value)| outside((decoded - *value).abs())) {
         None => Ok(()),
         Some((decoded, value)) => Err(format!("{value} came back as {decoded}, with a bound of {bound}")),
     }

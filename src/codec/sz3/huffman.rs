@@ -37,8 +37,8 @@ impl Tree {
             return Err(format!("a tree of {count} nodes in byte order {order}"));
         }
         let width = match count {
-            ..=256 => 1,
-            ..=65_536 => 2,
+            0..=256 => 1,
+            257..=65_536 => 2,
             _ => 4,
         };
         let (children, symbols) = (width * u64::from(count), 4 * u64::from(count));

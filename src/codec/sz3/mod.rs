@@ -127,7 +127,8 @@ pub(super) fn decode(
             return Err(format!("{size} bytes of values, wanted {}", out.len()));
         }
         zstd.decode(frame, out)?;
-        return Ok(to_native(out));
+        to_native(out);
+        return Ok(());
     }
     // The library writes the size into the frame too; buffers aren't made for one claim alone.
     let claimed = zstd_safe::get_frame_content_size(frame).ok().flatten();

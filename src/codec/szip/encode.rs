@@ -241,7 +241,7 @@ fn read(aec: &Aec, samples: &[u8], out: &mut Vec<u32>) {
         (_, true) => each::<4>(samples, out, u32::from_be_bytes),
     }
     let mask = u32::MAX >> (32 - aec.bits_per_sample);
-    if aec.bits_per_sample % 8 != 0 {
+    if !aec.bits_per_sample.is_multiple_of(8) {
         out.iter_mut().for_each(|number| *number &= mask);
     }
 }
