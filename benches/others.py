@@ -30,16 +30,16 @@ def versions():
 
 
 def peers(folder, values):
-    """By name; data that isn't there yet is written."""
+    """What makes each peer, by name; data that isn't there yet is written then. `values` makes the array."""
     dask.config.set(scheduler="threads")
     return {
-        "numpy in memory, 1 thread": over(values, lambda question: question.numpy),
-        "reference + dask, none": reference(folder, "none"),
-        "reference + dask, blosc2": reference(folder, "blosc2"),
-        "xarray-sql on zarr": xarray_sql_on_zarr(folder, values),
-        "DataFusion on Parquet": datafusion_on_parquet(folder, values),
-        "TileDB": over(tiledb_array(folder, values), lambda question: question.tiledb),
-        "python-blosc2": over(blosc2_array(values), lambda question: question.blosc2),
+        "numpy in memory, 1 thread": lambda: over(values(), lambda question: question.numpy),
+        "reference + dask, none": lambda: reference(folder, "none"),
+        "reference + dask, blosc2": lambda: reference(folder, "blosc2"),
+        "xarray-sql on zarr": lambda: xarray_sql_on_zarr(folder, values),
+        "DataFusion on Parquet": lambda: datafusion_on_parquet(folder, values),
+        "TileDB": lambda: over(tiledb_array(folder, values), lambda question: question.tiledb),
+        "python-blosc2": lambda: over(blosc2_array(values()), lambda question: question.blosc2),
     }
 
 
@@ -67,7 +67,7 @@ def reference(folder, variant):
 def xarray_sql_on_zarr(folder, values):
     store = folder / "field.zarr"
     if not store.exists():
-        dataset = xr.Dataset({T: (list(COORDS), values)}, COORDS)
+        dataset = xr.Dataset({T: (list(COORDS), values())}, COORDS)
         dataset.chunk(dict(time=1, level=1)).to_zarr(store)
     context = xarray_sql.XarrayContext()
     context.from_dataset("t", xr.open_zarr(store), chunks=dict(time=6))
@@ -78,13 +78,13 @@ def datafusion_on_parquet(folder, values):
     """One row group for each time."""
     path = folder / "field.parquet"
     if not path.exists():
-        names = list(COORDS)
+        array, names = values(), list(COORDS)
         schema = pa.schema([("time", pa.timestamp("ns")), ("level", pa.int64()), ("latitude", pa.float64()),
                             ("longitude", pa.float64()), (T, pa.float32())])
         with pa.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
             for i, at in enumerate(COORDS["time"]):
                 labels = np.meshgrid(*(COORDS[name] for name in names[1:]), indexing="ij")
-                columns = [np.full(labels[0].size, at), *(label.ravel() for label in labels), values[i].ravel()]
+                columns = [np.full(labels[0].size, at), *(label.ravel() for label in labels), array[i].ravel()]
                 writer.write_table(pa.table(columns, schema=schema))
     context = datafusion.SessionContext(datafusion.SessionConfig().with_target_partitions(2))
     context.register_parquet("t", str(path))
@@ -94,13 +94,14 @@ def datafusion_on_parquet(folder, values):
 def tiledb_array(folder, values):
     path = str(folder / "field.tiledb")
     if not tiledb.object_type(path):
+        field = values()
         dims = [tiledb.Dim(name, domain=(0, size - 1), tile=tile, dtype=np.int64)
-                for name, size, tile in zip(COORDS, values.shape, CHUNK, strict=True)]
+                for name, size, tile in zip(COORDS, field.shape, CHUNK, strict=True)]
         filters = tiledb.FilterList([tiledb.ByteShuffleFilter(), tiledb.ZstdFilter(5)])
         schema = tiledb.ArraySchema(tiledb.Domain(*dims), [tiledb.Attr(T, dtype=np.float32, filters=filters)])
         tiledb.Array.create(path, schema)
         with tiledb.open(path, "w") as array:
-            array[:] = values
+            array[:] = field
     return tiledb.open(path, attr=T)
 
 

@@ -1,4 +1,4 @@
-"""Millibar against its peers, on one field, in one run: python benches/peers.py [--repeat N] [--only TEXT] [--write]
+"""Millibar against its peers, on one field: python benches/peers.py [--repeat N] [--only TEXT] [--portion TEXT] [--write]
 
 The field is that of make_field.py, the questions those of questions.py. Millibar's times are those that `millibar sql`
 prints for each statement, planning included, in a warm process that has opened the file; the peers' are taken in warm
@@ -9,10 +9,16 @@ Peers: numpy on the array in memory (one thread), tensogram-xarray with dask on 
 DataFusion on Parquet, TileDB, python-blosc2, and the bare decoding of the same objects by their codecs' libraries
 (benches/bare.rs).
 
+What was measured is kept in measured.json beside the data, portion by portion (a peer; a variant of Millibar with its
+threads and statistics), so that a run that was cut short goes on where it stopped; --portion measures some of them,
+anew. Portions of Millibar are measured again when its binary has changed, and everything with --fresh.
+
 --write puts the tables into docs/performance.md, between its markers. Ends with an error where a bar is missed.
 """
 
 import argparse
+import functools
+import json
 import os
 import pathlib
 import platform
@@ -29,6 +35,7 @@ import bars  # noqa: E402
 import make_field  # noqa: E402
 import numpy as np  # noqa: E402
 import others  # noqa: E402
+import scaling  # noqa: E402
 from questions import QUESTIONS  # noqa: E402
 
 VARIANTS = list(make_field.VARIANTS)
@@ -51,6 +58,11 @@ class Millibar:
         self.folder = folder
         default = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release" / "millibar"
         self.path = os.environ.get("MILLIBAR", str(default))
+
+    def state(self):
+        """Tells one build from another."""
+        stat = os.stat(self.path)
+        return f"{stat.st_size} {stat.st_mtime_ns}"
 
     def args(self, variant, statements, threads, known):
         """`known`: with statistics of all chunks; else they are neither collected nor there."""
@@ -82,12 +94,11 @@ class Millibar:
 
 
 def bare(folder):
-    """Seconds by (file, threads, all or level), as benches/bare.rs prints them."""
+    """[file, threads, all or level, seconds], as benches/bare.rs prints them."""
     command = ["cargo", "bench", "--locked", "--bench", "bare"]
     env = {**os.environ, "MILLIBAR_BENCH": str(folder)}
     out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=env).stdout
-    lines = [line.split()[1:] for line in out.splitlines() if line.startswith("bare ")]
-    return {(name, int(threads), what): float(seconds) for name, threads, what, seconds in lines}
+    return [line.split()[1:] for line in out.splitlines() if line.startswith("bare ")]
 
 
 def ms(seconds):
@@ -101,29 +112,68 @@ def table(header, rows):
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
 
 
-def measure_ours(millibar, questions, repeat):
+class Measured:
+    """Measurements by portion, kept in a file. Each belongs to a state of what it was measured with."""
+
+    def __init__(self, path, fresh, portion):
+        self.path, self.portion = path, portion
+        self.kept = json.loads(path.read_text()) if path and path.exists() and not fresh else {}
+
+    def of(self, portion, state, measure):
+        """What `measure` yields for a portion, or did before; None of portions that aren't asked for."""
+        known = self.kept.get(portion)
+        asked = self.portion is not None and self.portion in portion
+        if not asked and known and known["state"] == state:
+            return known["values"]
+        if not asked and self.portion is not None:
+            return None
+        print(portion, file=sys.stderr)
+        values = measure()
+        self.kept[portion] = {"state": state, "values": values}
+        if self.path:
+            self.path.write_text(json.dumps(self.kept, indent=1))
+        return values
+
+
+def measure_ours(measured, millibar, questions, repeat):
     """(best, median) by (question, variant, threads, known)."""
     ours = {}
     statements = [question.sql for question in questions]
     for variant in VARIANTS:
         for threads in THREADS:
             for known in [False, True]:
-                print(f"millibar, {variant}, {threads} threads, statistics {'on' if known else 'off'}", file=sys.stderr)
-                times = millibar.seconds(variant, statements, repeat, threads, known)
-                ours |= {(q.name, variant, threads, known): pair for q, pair in zip(questions, times, strict=True)}
+                portion = f"millibar, {variant}, {threads} threads, statistics {'on' if known else 'off'}"
+                run = functools.partial(millibar.seconds, variant, statements, repeat, threads, known)
+                times = measured.of(portion, millibar.state(), run) or []
+                ours |= {(q.name, variant, threads, known): pair for q, pair in zip(questions, times)}
     return ours
 
 
-def measure_theirs(peers, questions, repeat):
+def measure_peaks(measured, millibar, questions):
+    """Megabytes by (question, variant)."""
+    peaks = {}
+    for variant in VARIANTS:
+        run = lambda: {q.name: millibar.peak_mb(variant, q.sql) for q in questions}  # noqa: B023, E731
+        found = measured.of(f"millibar, {variant}, peak memory", millibar.state(), run) or {}
+        peaks |= {(name, variant): peak for name, peak in found.items()}
+    return peaks
+
+
+def measure_theirs(measured, peers, questions, repeat):
     """Best seconds by (question, peer); None where a peer has no answer."""
     theirs = {}
-    for name, peer in peers.items():
-        for question in questions:
-            run = peer(question)
-            print(f"{name}: {question.name}", file=sys.stderr)
-            # Peers that take seconds are asked twice.
-            times = repeat if name in others.QUICK else 2
-            theirs[question.name, name] = best(times, run) if run else None
+    for name, make in peers.items():
+
+        def run():
+            peer, times = make(), {}  # noqa: B023
+            for question in questions:
+                # Peers that take seconds are asked twice.
+                asked = peer(question)
+                times[question.name] = best(repeat if name in others.QUICK else 2, asked) if asked else None  # noqa: B023
+            return times
+
+        found = measured.of(name, others.versions(), run) or {}
+        theirs |= {(question, name): seconds for question, seconds in found.items()}
     return theirs
 
 
@@ -175,7 +225,9 @@ def main():
     default = pathlib.Path(os.environ.get("MILLIBAR_BENCH", ROOT / "target" / "bench"))
     parser.add_argument("--folder", type=pathlib.Path, default=default)
     parser.add_argument("--repeat", type=int, default=9)
-    parser.add_argument("--only", default="", help="questions and peers that have this in their name")
+    parser.add_argument("--only", default="", help="questions that have this in their name")
+    parser.add_argument("--portion", help="measure the portions that have this in their name, whatever is known")
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/performance.md")
     options = parser.parse_args()
     folder = options.folder
@@ -184,21 +236,24 @@ def main():
         make_field.write(folder)
 
     questions = [question for question in QUESTIONS if options.only in question.name]
+    # Some of the questions are nothing to keep.
+    measured = Measured(None if options.only else folder / "measured.json", options.fresh, options.portion)
     millibar = Millibar(folder)
     # Millibar first, before the peers have the array in memory.
-    ours = measure_ours(millibar, questions, options.repeat)
-    peaks = {(q.name, variant): millibar.peak_mb(variant, q.sql) for q in questions for variant in VARIANTS}
-    decoding = bare(folder)
-    theirs = measure_theirs(others.peers(folder, np.load(folder / "field.npy")), questions, options.repeat)
+    ours = measure_ours(measured, millibar, questions, options.repeat)
+    peaks = measure_peaks(measured, millibar, questions)
+    lines = measured.of("bare", "", lambda: bare(folder)) or []
+    decoding = {(name, int(threads), what): float(seconds) for name, threads, what, seconds in lines}
+    peers = others.peers(folder, functools.cache(lambda: np.load(folder / "field.npy")))
+    theirs = measure_theirs(measured, peers, questions, options.repeat)
+    if options.portion is not None:
+        return 0
 
     checks = bars.checks(questions, ours, theirs, decoding, peaks)
     text = report(questions, options.repeat, ours, theirs, decoding, peaks, checks)
     print(text)
     if options.write:
-        page = ROOT / "docs" / "performance.md"
-        before, _, rest = page.read_text().partition("<!-- peers -->\n")
-        _, _, after = rest.partition("<!-- end of peers -->")
-        page.write_text(f"{before}<!-- peers -->\n{text}\n<!-- end of peers -->{after}")
+        scaling.put("peers", text)
     missed = [check for check in checks if not check.holds]
     for check in missed:
         print(f"missed: {check.bar}: {check.query}: {check.measured}, wanted {check.wanted}", file=sys.stderr)

@@ -25,14 +25,15 @@ pub fn dataset(bytes: &[u8]) {
         ("raw_keys", said(4)),
     ];
     let options = OpenOptions::from_pairs(pairs).expect("options are sound");
+    let options = OpenOptions { limits: limits(), ..options };
     let path = file("dataset.tgm");
     std::fs::write(&path, bytes).expect("a file");
     let location = Location::parse(path.to_str().expect("a path in Unicode")).expect("a path");
-    if let Ok(opened) = open(&location, &options, &limits()) {
+    if let Ok(opened) = open(&location, &options) {
         let read = read_all(&opened);
         opened.write_index(None).expect("an index");
         let index = opened.index_path().path().expect("a path").to_path_buf();
-        let indexed = open(&location, &options, &limits()).expect("what was opened before");
+        let indexed = open(&location, &options).expect("what was opened before");
         assert!(matches!(indexed.index, IndexState::Used(_)), "{:?}", indexed.index);
         assert_eq!(read, read_all(&indexed));
         let _ = std::fs::remove_file(index);

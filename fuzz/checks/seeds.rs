@@ -63,7 +63,7 @@ pub fn own() -> Vec<Seed> {
     let path = file("seed.tgm");
     std::fs::write(&path, include_bytes!("../seeds/two_fields.tgm")).expect("a file");
     let location = Location::parse(path.to_str().expect("a path in Unicode")).expect("a path");
-    let opened = open(&location, &OpenOptions::default(), &Limits::default()).expect("a sound file");
+    let opened = open(&location, &OpenOptions::default()).expect("a sound file");
     opened.write_index(None).expect("an index");
     let at = opened.index_path().path().expect("a path").to_path_buf();
     let index = std::fs::read(&at).expect("an index")[24..].to_vec();

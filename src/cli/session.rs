@@ -19,7 +19,7 @@ pub(super) async fn open(args: &TableArgs) -> Result<SessionContext, CliError> {
     }
     let mut runtime = RuntimeEnvBuilder::new();
     if let Some(bytes) = args.memory_limit {
-        runtime = runtime.with_memory_limit(bytes, 1.0);
+        runtime = runtime.with_memory_pool(engine::memory_pool(bytes));
     }
     let session = engine::session_context(config, runtime.build_arc()?)?;
     for (key, value) in &args.settings {

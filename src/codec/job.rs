@@ -14,6 +14,8 @@ use super::stream::{ZstdContext, ZstdReader};
 use super::szip::{Aec, RsiIndex, Samples};
 use super::szip_reader::{SzipReader, decode_numbers};
 use super::windows::{Flat, Numbers, Planes, Windows, collect_planes};
+use super::zfp::Zfp;
+use super::zfp_reader::ZfpReader;
 use crate::Result;
 
 /// What a visit works with, besides the codec's own contexts.
@@ -97,6 +99,26 @@ impl Job<'_, '_> {
                 delivered
             }
         }
+    }
+
+    /// Zfp gives values block by block. Streams of another mode than a fixed rate are decoded up to the last value asked
+    /// for.
+    pub(super) fn zfp(
+        &mut self,
+        payload: &[u8],
+        zfp: &Zfp,
+        mode: Mode,
+        block: &mut AlignedBuf,
+    ) -> Result<()> {
+        let mut reader = ZfpReader::new(zfp, payload, self.plan.len, block);
+        if mode == Mode::Full {
+            self.count_whole(payload);
+        }
+        self.windows(&mut reader)?;
+        if mode == Mode::Ranges {
+            reader.count(self.stats);
+        }
+        Ok(())
     }
 
     pub(super) fn szip_whole(&mut self, payload: &[u8], aec: &Aec, numbers: &mut AlignedBuf) -> Result<()> {

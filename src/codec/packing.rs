@@ -3,7 +3,12 @@
 //! Values come out bit-identical to the reference's: the factor is one product of two integer powers, then one
 //! multiplication and one addition a value, never fused.
 
+mod pack;
+
+pub use pack::{check_exponent, scales};
+
 use multiversion::multiversion;
+use std::ops::Bound;
 
 /// What can be wrong with packed values or their parameters.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -15,6 +20,17 @@ pub enum PackingError {
     /// A reference value that is no number.
     #[error("reference value {0}, expected a finite number")]
     Reference(f64),
+    /// A value to pack that is no number.
+    #[error("value {value} at {index}, expected finite numbers")]
+    NotFinite {
+        /// Where.
+        index: usize,
+        /// What came.
+        value: f64,
+    },
+    /// A binary exponent that isn't written: the values' range is too small or too large.
+    #[error("binary exponent {0}, expected -256 to 256")]
+    Exponent(i32),
     /// The packed bytes are too few (or, uncompressed, too many).
     #[error("{got} packed bytes, {wanted} wanted")]
     Size {
@@ -132,6 +148,43 @@ impl SimplePacking {
             && (1e-100..=1e100).contains(&self.factor)
             && self.reference.abs() <= 1e100
             && self.value(top).is_finite()
+    }
+
+    /// The values of the smallest and the largest integer: no value is beyond them. `None` where they aren't finite.
+    pub fn bounds(&self) -> Option<(f64, f64)> {
+        let top = u64::MAX.checked_shr(64 - self.bits).unwrap_or(0) as f64;
+        let (low, high) = match self.bits {
+            0 => (self.reference, self.reference),
+            _ => (self.scales().value(0.0), self.scales().value(top)),
+        };
+        (low.is_finite() && high.is_finite()).then_some((low, high))
+    }
+
+    /// The integers whose values meet both `low` and `high`, as a first one and how many there are; the order of values
+    /// is the total one of floats. Exact: values never fall as integers rise, so the first that meets a bound is found
+    /// by halving, with the values themselves. Of packings of at most 32 bits.
+    pub fn numbers_within(&self, low: Bound<f64>, high: Bound<f64>) -> (u32, u64) {
+        let above = |q: u64, bound: f64| self.scales().value(q as f64).total_cmp(&bound);
+        // The first integer of which `meets` is true, as it is of all that follow.
+        let first = |meets: &dyn Fn(u64) -> bool| {
+            let (mut from, mut to) = (0, 1u64 << self.bits.min(32));
+            while from < to {
+                let middle = from.midpoint(to);
+                if meets(middle) { to = middle } else { from = middle + 1 }
+            }
+            from
+        };
+        let start = match low {
+            Bound::Unbounded => 0,
+            Bound::Included(low) => first(&|q| above(q, low).is_ge()),
+            Bound::Excluded(low) => first(&|q| above(q, low).is_gt()),
+        };
+        let end = match high {
+            Bound::Unbounded => first(&|_| false),
+            Bound::Included(high) => first(&|q| above(q, high).is_gt()),
+            Bound::Excluded(high) => first(&|q| above(q, high).is_ge()),
+        };
+        (u32::try_from(start).unwrap_or(u32::MAX), end.saturating_sub(start))
     }
 
     fn scales(&self) -> Scale {
@@ -404,6 +457,31 @@ mod tests {
             packing.scale(&samples, &mut scaled);
             packing.unpack(&packed, 0, &mut unpacked).unwrap();
             prop_assert_eq!(scaled, unpacked);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn thresholds_are_those_of_the_values(
+            bits in 0_u32..=12,
+            reference in prop_oneof![Just(0.0), Just(-0.0), -400.0..400.0],
+            (binary, decimal) in (-12_i32..4, -2_i32..3),
+            at in 0_u32..5000,
+            off in prop_oneof![Just(0.0), Just(f64::EPSILON), Just(-f64::EPSILON), -2.0..2.0],
+            (lower, included) in any::<(bool, bool)>(),
+        ) {
+            let packing = SimplePacking::try_new(bits, reference, binary, decimal).unwrap();
+            let bound = packing.value(at) * (1.0 + off);
+            let bound_of = if included { Bound::Included(bound) } else { Bound::Excluded(bound) };
+            let (low, high) = if lower { (bound_of, Bound::Unbounded) } else { (Bound::Unbounded, bound_of) };
+            let (first, count) = packing.numbers_within(low, high);
+            for q in 0..1_u32 << bits {
+                let order = packing.value(q).total_cmp(&bound);
+                let meets = if lower { order.is_gt() } else { order.is_lt() } || (included && order.is_eq());
+                prop_assert_eq!(meets, u64::from(q.wrapping_sub(first)) < count, "{}", q);
+            }
+            let (low, high) = packing.bounds().unwrap();
+            prop_assert!((0..1_u32 << bits).all(|q| (low..=high).contains(&packing.value(q))));
         }
     }
 }

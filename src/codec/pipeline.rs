@@ -3,13 +3,12 @@
 use super::deliver::Sink;
 use super::job::Job;
 use super::masks::{MaskPlan, Masks};
-use super::plan::{Compression, Plan};
+use super::plan::{Compression, Encoding, Plan};
 use super::region::Region;
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
-use super::stream;
 use super::szip::RsiIndex;
-use super::{Block, Piece, Values};
+use super::{Block, Piece, Values, bits, lz4, sz3};
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
 use std::ops::Range;
@@ -22,16 +21,6 @@ pub struct ElementRange {
     pub start: u64,
     /// How many.
     pub count: u64,
-}
-
-/// When the stored hash of an object's frame is checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Verify {
-    /// Never.
-    #[default]
-    Off,
-    /// When the object is decoded whole.
-    FullDecodes,
 }
 
 /// The codec pipeline of one object, with its parameters checked.
@@ -61,8 +50,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Codec`] for unknown stages and impossible combinations, [`Error::Metadata`] for missing or
-    /// mistyped parameters, [`Error::Unsupported`] for codecs and dtypes that aren't read yet,
-    /// [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
+    /// mistyped parameters, [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
     pub fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
         Ok(Self { plan: Plan::try_new(object, limits)?.into(), szip_index: Arc::default() })
     }
@@ -86,12 +74,23 @@ impl Pipeline {
     pub fn seeks(&self) -> bool {
         match self.plan.compression {
             Compression::None | Compression::Blosc2 | Compression::Szip { .. } => true,
-            Compression::Zstd | Compression::Lz4 => false,
+            Compression::Zfp(zfp) => zfp.block_bits().is_some(),
+            Compression::Zstd | Compression::Lz4 | Compression::Sz3 => false,
+            Compression::Rle | Compression::Roaring => false,
+        }
+    }
+
+    /// What all elements lie between by how they are packed, whatever the payload says; `None` if they aren't packed,
+    /// or some of them are masked.
+    pub fn value_bounds(&self) -> Option<(f64, f64)> {
+        match &self.plan.encoding {
+            Encoding::Packed(packing) if self.plan.masks.is_empty() => packing.bounds(),
+            _ => None,
         }
     }
 
     /// Whether a visit of so many elements decodes (or, uncompressed, reads) the object as a whole; what
-    /// [`Verify::FullDecodes`] asks before the first block is handed out.
+    /// [`Verify::FullDecodes`](super::Verify::FullDecodes) asks before the first block is handed out.
     pub fn decodes_whole(&self, elements: u64, range_threshold: f64) -> bool {
         elements > 0 && (elements == self.plan.len || !self.by_ranges(elements, range_threshold))
     }
@@ -111,7 +110,7 @@ impl Pipeline {
                 let index = self.szip_index.get()?;
                 flat.map(|span| aec.bytes_of(index, span).ok()).collect::<Option<_>>()?
             }
-            Compression::Blosc2 | Compression::Zstd | Compression::Lz4 => return None,
+            _ => return None,
         };
         spans.extend(plan.masks.iter().map(MaskPlan::span));
         Some(spans)
@@ -217,7 +216,15 @@ impl Pipeline {
                 job.zstd_windows(payload()?, zstd, block)
             }
             Compression::Zstd => job.stream(payload()?, |payload, out| zstd.decode(payload, out)),
-            Compression::Lz4 => job.stream(payload()?, stream::lz4),
+            Compression::Lz4 => job.stream(payload()?, lz4::decode),
+            Compression::Zfp(zfp) => job.zfp(payload()?, zfp, mode, block),
+            Compression::Sz3 => job.stream(payload()?, |payload, out| sz3::decode(payload, zstd, block, out)),
+            Compression::Rle => {
+                job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_rle))
+            }
+            Compression::Roaring => {
+                job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_roaring))
+            }
             Compression::Blosc2 => job.blosc2(payload()?, mode, blosc2, block),
             Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload()?, aec, numbers),
             Compression::Szip { aec, stored_offsets } => {
@@ -317,7 +324,7 @@ impl Pipeline {
         let wanted: u64 = ranges.iter().map(|range| range.count).sum();
         let certain = self.plan.compression == Compression::None && self.plan.flat_len > 0;
         let room = if certain { wanted } else { wanted.min(ROOM) };
-        let mut values = self.values(room)?;
+        let mut values = Values::with_capacity(self.plan.dtype, room as usize);
         self.visit(region, ranges, range_threshold, scratch, stats, &mut |_, block| {
             if values.extend(block) {
                 Ok(())
@@ -328,11 +335,6 @@ impl Pipeline {
         Ok(values)
     }
 
-    fn values(&self, room: u64) -> Result<Values> {
-        let unsupported = || Error::unsupported(&self.plan.at, format!("dtype {}", self.plan.dtype));
-        Values::with_capacity(self.plan.dtype, room as usize).ok_or_else(unsupported)
-    }
-
     /// `ranges` one after the other, out of `all`, the values of their `union`.
     fn pick(&self, ranges: &[ElementRange], union: &[ElementRange], all: &Values) -> Result<Values> {
         let mut first = Vec::with_capacity(union.len()); // of each union range, in `all`
@@ -341,7 +343,7 @@ impl Pipeline {
             first.push(sum);
             sum += range.count;
         }
-        let mut picked = self.values(sum)?;
+        let mut picked = Values::with_capacity(self.plan.dtype, sum as usize);
         for range in ranges.iter().filter(|range| range.count > 0) {
             let held = union.partition_point(|held| held.start <= range.start) - 1;
             let start = (first[held] + range.start - union[held].start) as usize;

@@ -131,7 +131,8 @@ impl Reader {
 
     /// As [`Reader::visit_part`], of the elements of `chunk` in `self.ranges`.
     fn visit_ranges(&mut self, variable: &Variable, chunk: u64, sink: Sink<'_>) -> Result<bool> {
-        let Some(chunk) = chunk_of(variable, chunk)? else { return Ok(false) };
+        let index = chunk;
+        let Some(chunk) = chunk_of(variable, index)? else { return Ok(false) };
         let pipeline = chunk.pipeline()?;
         if pipeline.dtype() != variable.dtype {
             return Err(bad_chunk(variable, format!("{} in a grid of {}", pipeline.dtype(), variable.dtype)));
@@ -141,8 +142,11 @@ impl Reader {
         }
         let wanted: u64 = self.ranges.iter().map(|range| range.count).sum();
         let whole = pipeline.decodes_whole(wanted, self.options.range_threshold);
-        if self.options.verify == Verify::FullDecodes && whole {
-            tgm::verify(&chunk.object, chunk.source.as_ref())?;
+        match self.options.verify {
+            Verify::Off => {}
+            Verify::FullDecodes if !whole => {}
+            Verify::FullDecodes => tgm::verify(&chunk.object, chunk.source.as_ref())?,
+            Verify::Always => variable.chunks.verify_once(index, &chunk)?,
         }
         let mut lent = Bytes::new();
         let region = Region::of(chunk.source.as_ref(), chunk.object.region.clone(), &mut lent)?;
@@ -172,7 +176,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::visit_part`].
     pub fn read_part(&mut self, variable: &Variable, part: &Part) -> Result<Option<Values>> {
-        let mut values = empty(variable, part.len())?;
+        let mut values = empty(variable, part.len());
         Ok(self.append_part(variable, part, &mut values)?.then_some(values))
     }
 
@@ -187,10 +191,7 @@ impl Reader {
     }
 
     /// No values of `variable` yet, for [`Reader::read_part_into`].
-    ///
-    /// # Errors
-    /// If cells of its dtype can't be read.
-    pub fn buffer(&self, variable: &Variable) -> Result<Values> {
+    pub fn buffer(&self, variable: &Variable) -> Values {
         empty(variable, 0)
     }
 
@@ -221,7 +222,7 @@ impl Reader {
     ) -> Result<Option<Values>> {
         self.ranges.clear();
         self.ranges.extend_from_slice(ranges);
-        let mut values = empty(variable, ranges.iter().map(|range| range.count).sum())?;
+        let mut values = empty(variable, ranges.iter().map(|range| range.count).sum());
         Ok(self.append_ranges(variable, chunk, &mut values)?.then_some(values))
     }
 
@@ -260,17 +261,9 @@ pub(super) fn bad_chunk(variable: &Variable, what: impl Into<String>) -> Error {
 }
 
 /// No values yet, room for `cells` (but for no more than a first 64 MiB: what comes decides the rest).
-pub(super) fn empty(variable: &Variable, cells: u64) -> Result<Values> {
+pub(super) fn empty(variable: &Variable, cells: u64) -> Values {
     let room = (64 << 20) / variable.dtype.width().unwrap_or(1).max(1) as u64;
-    Values::with_capacity(variable.dtype, room.min(cells) as usize).ok_or_else(|| unreadable(variable))
-}
-
-fn unreadable(variable: &Variable) -> Error {
-    let first = variable.chunks.iter().flatten().next();
-    match first {
-        Some(chunk) => Error::unsupported(&chunk.object.place, format!("dtype {}", variable.dtype)),
-        None => bad_chunk(variable, format!("dtype {} is not supported yet", variable.dtype)),
-    }
+    Values::with_capacity(variable.dtype, room.min(cells) as usize)
 }
 
 impl Variable {

@@ -95,7 +95,7 @@ impl Reader {
     ) -> Result<Cells> {
         let cells: usize = shape.iter().product();
         let places: Vec<Place> = parts.iter().map(|part| Place::new(part, dims, shape)).collect();
-        let mut values = empty(variable, cells as u64)?;
+        let mut values = empty(variable, cells as u64);
         let mut holes = Vec::new();
         if places.iter().all(Place::is_run) {
             for (part, &wanted) in parts.iter().zip(wanted) {
@@ -128,7 +128,7 @@ impl Reader {
         keep: &BooleanBuffer,
     ) -> Result<Cells> {
         let ranks = Ranks::new(keep, shape.last().copied().unwrap_or(1));
-        let mut values = empty(variable, ranks.kept as u64)?;
+        let mut values = empty(variable, ranks.kept as u64);
         each_dtype!(Values, &mut values, v => v.resize(ranks.kept, Default::default()));
         let mut holes = Vec::new();
         for part in parts {
@@ -307,7 +307,7 @@ fn move_cells(variable: &Variable, from: &Values, to: &mut Values, moves: &[Move
             }
         };
     }
-    copy!(Float16 BFloat16 Float32 Float64 Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Bitmask);
+    copy!(Float16 BFloat16 Float32 Float64 Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Complex64 Complex128 Bitmask);
     Ok(())
 }
 

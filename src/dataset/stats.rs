@@ -49,6 +49,17 @@ pub struct ChunkStats {
     pub bounds: Option<(Number, Number)>,
 }
 
+/// What is known of several chunks together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Overview {
+    /// Cells that aren't NaN.
+    pub valid: u64,
+    /// NaN cells of float data; 0 for other dtypes.
+    pub nan: u64,
+    /// Smallest and largest valid cell, as in [`ChunkStats::bounds`].
+    pub bounds: Option<(Number, Number)>,
+}
+
 impl Number {
     /// The order of cells of one dtype: by value, -0.0 before 0.0.
     pub fn order(&self, other: &Self) -> Ordering {
@@ -84,6 +95,9 @@ impl ChunkStats {
     }
 }
 
+/// The sign of a float or an integer.
+const SIGN: u64 = 1 << 63;
+
 /// How the numbers of a dtype are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -109,6 +123,24 @@ impl Kind {
             Self::UInt => Number::UInt(word),
         }
     }
+
+    /// `word` as a number whose order is that of [`Number::order`].
+    fn rank(self, word: u64) -> u64 {
+        match self {
+            Self::Float if word & SIGN != 0 => !word,
+            Self::Float | Self::Int => word ^ SIGN,
+            Self::UInt => word,
+        }
+    }
+
+    /// The word of this rank.
+    fn unrank(self, rank: u64) -> u64 {
+        match self {
+            Self::Float if rank & SIGN == 0 => !rank,
+            Self::Float | Self::Int => rank ^ SIGN,
+            Self::UInt => rank,
+        }
+    }
 }
 
 fn word(number: Number) -> (Kind, u64) {
@@ -129,20 +161,29 @@ type Page = OnceLock<Box<[Slot]>>;
 /// Slots of a page; the last one may have fewer.
 const PAGE: u64 = 256;
 
-/// The statistics of a variable's chunks, as far as they are known. Takes a word until the first is put.
+/// The statistics of a variable's chunks, as far as they are known. Takes a few words until the first is put. What
+/// they say together is kept up to date as they come, so that it costs nothing to ask, however many there are.
 #[derive(Debug)]
 pub struct VariableStats {
     /// None of dtypes that have no statistics.
     kind: Option<Kind>,
     chunks: u64,
+    /// Counted after the four below.
     known: AtomicU64,
+    valid: AtomicU64,
+    nan: AtomicU64,
+    /// The smallest and the largest valid cell, by rank.
+    least: AtomicU64,
+    greatest: AtomicU64,
     pages: OnceLock<Box<[Page]>>,
 }
 
 impl VariableStats {
     /// Nothing known of `chunks` chunks of `dtype`.
     pub fn new(dtype: DType, chunks: u64) -> Self {
-        Self { kind: Kind::of(dtype), chunks, known: AtomicU64::new(0), pages: OnceLock::new() }
+        let [known, valid, nan, greatest] = [const { AtomicU64::new(0) }; 4];
+        let (kind, least) = (Kind::of(dtype), AtomicU64::new(u64::MAX));
+        Self { kind, chunks, known, valid, nan, least, greatest, pages: OnceLock::new() }
     }
 
     /// Number of chunks.
@@ -152,7 +193,18 @@ impl VariableStats {
 
     /// Number of chunks of which statistics are known.
     pub fn known(&self) -> u64 {
-        self.known.load(atomic::Ordering::Relaxed)
+        self.known.load(atomic::Ordering::Acquire)
+    }
+
+    /// What is known of these chunks together, and perhaps of some that are being put right now; `None` of dtypes
+    /// that have no statistics.
+    pub fn overview(&self) -> Option<Overview> {
+        let kind = self.kind?;
+        let of = |counter: &AtomicU64| counter.load(atomic::Ordering::Relaxed);
+        let number = |rank| kind.number(kind.unrank(rank));
+        let (least, greatest) = (of(&self.least), of(&self.greatest));
+        let bounds = (least <= greatest).then(|| (number(least), number(greatest)));
+        Some(Overview { valid: of(&self.valid), nan: of(&self.nan), bounds })
     }
 
     /// What is known of `chunk` (its position in the grid, C order).
@@ -182,10 +234,19 @@ impl VariableStats {
     /// Notes what [`VariableStats::stored`] said of `chunk` of a variable of the same dtype. Returns whether it was
     /// noted, as [`VariableStats::put`] does.
     pub(super) fn restore(&self, chunk: u64, words: [u64; 7]) -> bool {
-        let Some(slot) = self.slot(chunk).filter(|_| self.kind.is_some()) else { return false };
-        let first = slot.set(words).is_ok();
-        self.known.fetch_add(u64::from(first), atomic::Ordering::Relaxed);
-        first
+        let (Some(kind), Some(slot)) = (self.kind, self.slot(chunk)) else { return false };
+        if slot.set(words).is_err() {
+            return false;
+        }
+        let [valid, nan, _, _, _, min, max] = words;
+        self.valid.fetch_add(valid, atomic::Ordering::Relaxed);
+        self.nan.fetch_add(nan, atomic::Ordering::Relaxed);
+        if valid > 0 {
+            self.least.fetch_min(kind.rank(min), atomic::Ordering::Relaxed);
+            self.greatest.fetch_max(kind.rank(max), atomic::Ordering::Relaxed);
+        }
+        self.known.fetch_add(1, atomic::Ordering::Release);
+        true
     }
 
     fn words(&self, stats: &ChunkStats) -> Option<[u64; 7]> {
@@ -277,6 +338,36 @@ mod tests {
         assert!(!stats.put(0, &ChunkStats::empty(DType::UInt64, 0)));
         assert_eq!((stats.get(0), stats.known()), (Some(large), 1));
         assert!(!VariableStats::new(DType::Complex64, 2).put(0, &large));
+    }
+
+    #[test]
+    fn an_overview_is_of_all_that_is_known() {
+        let of = |dtype, some: &[(Number, Number)]| {
+            let stats = VariableStats::new(dtype, 10);
+            for (chunk, &bounds) in some.iter().enumerate() {
+                let empty = ChunkStats::empty(dtype, 1);
+                assert!(stats.put(chunk as u64, &ChunkStats { valid: 2, bounds: Some(bounds), ..empty }));
+            }
+            assert!(stats.put(9, &ChunkStats::empty(dtype, 5)));
+            let Overview { valid, nan, bounds } = stats.overview().unwrap();
+            assert_eq!((valid, nan), (2 * some.len() as u64, 5 + some.len() as u64));
+            bounds
+        };
+        let [float, int, uint] = [
+            [-0.0, 0.0, f64::NEG_INFINITY, -3.5, 1e300].map(Number::Float),
+            [-1, 0, i64::MIN, -3, 7].map(Number::Int),
+            [1, 0, u64::MAX, 3, 7].map(Number::UInt),
+        ];
+        for (dtype, numbers) in [(DType::Float32, float), (DType::Int64, int), (DType::UInt64, uint)] {
+            assert_eq!(of(dtype, &[]), None);
+            for some in (1..=numbers.len()).map(|count| &numbers[..count]) {
+                let bounds = of(dtype, &some.iter().map(|&number| (number, number)).collect::<Vec<_>>());
+                let (min, max) = bounds.unwrap();
+                assert!(some.contains(&min) && some.contains(&max));
+                assert!(some.iter().all(|number| min.order(number).is_le() && max.order(number).is_ge()));
+            }
+        }
+        assert_eq!(VariableStats::new(DType::Complex64, 2).overview(), None);
     }
 
     #[test]

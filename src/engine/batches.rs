@@ -53,9 +53,9 @@ impl Batches {
         let cells = selection.len() as usize;
         let narrowed = sieve.look()?;
         let left = selection.intersect(&narrowed.selection);
-        let found = match self.rows.excluded(&left, &narrowed.conditions)? {
-            true => None,
-            false => Some(self.rows.find(left, &narrowed.conditions, self.remaining)?),
+        let found = match self.rows.open_conditions(&left, &narrowed.conditions) {
+            None => None,
+            Some(open) => Some(self.rows.find(left, &open, self.remaining)?),
         };
         self.metrics.cells_pruned.add(cells - found.as_ref().map_or(0, |found| found.passed));
         Ok(found.filter(|found| found.rows > 0))

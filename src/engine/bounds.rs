@@ -1,17 +1,11 @@
-//! What the statistics of chunks, and the labels, say of a box of cells before any of it is read.
+//! What the statistics of chunks, and how they are packed, say of a box of cells before any of it is read.
 
-use super::order;
 use crate::dataset::stats::Number;
-use crate::dataset::{GridTable, Variable};
+use crate::dataset::{Chunk, GridTable, Variable};
 use crate::tensor::Selection;
-use datafusion::arrow::array::{ArrayRef, BooleanArray, UInt64Array};
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::pruning::PruningStatistics;
-use datafusion::common::{Column, Result, ScalarValue};
-use datafusion::physical_optimizer::pruning::PruningPredicate;
+use datafusion::common::ScalarValue;
 use std::cmp::Ordering;
-use std::collections::HashSet;
-use std::sync::Arc;
 
 /// Some cells of a table: the product of a selection's dims.
 #[derive(Debug, Clone, Copy)]
@@ -40,19 +34,20 @@ pub(crate) enum Nulls {
 }
 
 impl Bounds<'_> {
-    /// Whether `predicate` is true of none of these cells, as far as that is known.
-    ///
-    /// # Errors
-    /// Those of evaluating it on bounds.
-    pub(crate) fn exclude(&self, predicate: &PruningPredicate) -> Result<bool> {
-        Ok(predicate.prune(self)? == [false])
+    /// Whether anything may be known of a variable before its cells are read.
+    pub(crate) fn knows(variable: &Variable) -> bool {
+        variable.stats.known() > 0 || Self::is_packed(variable)
     }
 
-    /// What is known of a variable here; `None` if a chunk that has some of the cells has no statistics.
+    /// Whether the cells of a variable are packed, as far as its first chunk says.
+    pub(crate) fn is_packed(variable: &Variable) -> bool {
+        let first = variable.chunks.iter().flatten().next();
+        first.is_some_and(|chunk| value_bounds(&chunk).is_some())
+    }
+
+    /// What is known of a variable here, by statistics or by how its chunks are packed; `None` if that is nothing for
+    /// a chunk that has some of the cells.
     pub(crate) fn known(&self, variable: &Variable) -> Option<Known> {
-        if variable.stats.known() == 0 {
-            return None;
-        }
         let (mut valid, mut missing) = (false, false);
         let mut bounds: Option<(Number, Number)> = None;
         for part in variable.grid.parts(&Selection::product(self.selection.dims.clone())).iter() {
@@ -60,16 +55,19 @@ impl Bounds<'_> {
                 missing = true;
                 continue;
             }
-            let stats = variable.stats.get(part.chunk)?;
+            let Some(stats) = variable.stats.get(part.chunk) else {
+                let (low, high) = value_bounds(&*variable.chunks.get(part.chunk)?)?;
+                let (low, high) = (Number::Float(low), Number::Float(high));
+                bounds = joined(bounds, Some((low, high)));
+                valid = true;
+                continue;
+            };
             if stats.nan > 0 && !self.nan_as_missing {
                 return None;
             }
             valid |= stats.valid > 0;
             missing |= stats.nan > 0;
-            bounds = match (bounds, stats.bounds) {
-                (Some((min, max)), Some((low, high))) => Some((least(min, low), greatest(max, high))),
-                (one, other) => one.or(other),
-            };
+            bounds = joined(bounds, stats.bounds);
         }
         let nulls = match (valid, missing) {
             (true, false) => Nulls::None,
@@ -77,61 +75,6 @@ impl Bounds<'_> {
             (false, _) => Nulls::All,
         };
         Some(Known { bounds, nulls })
-    }
-
-    fn variable(&self, name: &str) -> Option<(&Variable, Known)> {
-        let variable = self.grid.variables.iter().find(|variable| variable.name == name)?;
-        Some((variable, self.known(variable)?))
-    }
-
-    /// The bounds of a column as values.
-    fn column(&self, column: &Column) -> Option<(ScalarValue, ScalarValue)> {
-        let at = self.grid.dims.iter().position(|dim| dim.name == column.name);
-        if let Some(at) = at {
-            return order::bounds(&self.grid.dims[at].coord, &self.selection.dims[at]);
-        }
-        let (variable, known) = self.variable(&column.name)?;
-        let (min, max) = known.bounds?;
-        let data_type = variable.arrow_type();
-        Some((scalar(min, &data_type)?, scalar(max, &data_type)?))
-    }
-}
-
-/// One container: the box.
-impl PruningStatistics for Bounds<'_> {
-    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.column(column)?.0.to_array().ok()
-    }
-
-    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
-        self.column(column)?.1.to_array().ok()
-    }
-
-    fn num_containers(&self) -> usize {
-        1
-    }
-
-    /// Of two rows, which stand for all: how many are NULL is known of chunks, which may reach beyond the box.
-    fn row_counts(&self) -> Option<ArrayRef> {
-        Some(Arc::new(UInt64Array::from(vec![2])))
-    }
-
-    fn null_counts(&self, column: &Column) -> Option<ArrayRef> {
-        let nulls = if self.grid.dims.iter().any(|dim| dim.name == column.name) {
-            Nulls::None
-        } else {
-            self.variable(&column.name)?.1.nulls
-        };
-        let count = match nulls {
-            Nulls::None => 0,
-            Nulls::Some => 1,
-            Nulls::All => 2,
-        };
-        Some(Arc::new(UInt64Array::from(vec![count])))
-    }
-
-    fn contained(&self, _column: &Column, _values: &HashSet<ScalarValue>) -> Option<BooleanArray> {
-        None
     }
 }
 
@@ -171,6 +114,19 @@ impl Visit {
     }
 }
 
+/// What the cells of `chunk`, of which none is missing, lie between by how they are packed, if they are.
+fn value_bounds(chunk: &Chunk) -> Option<(f64, f64)> {
+    chunk.pipeline().ok()?.value_bounds()
+}
+
+/// The bounds of what has either.
+fn joined(one: Option<(Number, Number)>, other: Option<(Number, Number)>) -> Option<(Number, Number)> {
+    match (one, other) {
+        (Some((min, max)), Some((low, high))) => Some((least(min, low), greatest(max, high))),
+        (one, other) => one.or(other),
+    }
+}
+
 fn least(one: Number, other: Number) -> Number {
     if other.order(&one) == Ordering::Less { other } else { one }
 }
@@ -179,7 +135,8 @@ fn greatest(one: Number, other: Number) -> Number {
     if other.order(&one) == Ordering::Greater { other } else { one }
 }
 
-fn scalar(number: Number, data_type: &DataType) -> Option<ScalarValue> {
+/// `number` as a value of a column of `data_type`.
+pub(crate) fn scalar(number: Number, data_type: &DataType) -> Option<ScalarValue> {
     let value = match number {
         Number::Float(value) => ScalarValue::from(value),
         Number::Int(value) => ScalarValue::from(value),

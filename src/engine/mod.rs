@@ -10,10 +10,13 @@
 //! nearest   nearest(dim, value): the label nearest to a value
 //! scan      TensorScanExec: rows in the grid's C order (layout, batches, rows, columns, order)
 //! sieve     predicates that a scan takes from filters, joins and sorts above it
+//! verdict   what statistics say of a predicate before cells are read (bounds)
 //! sides     which side of a join a cube is on
+//! whole_groups  aggregates of floats keep all groups below a limit
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
 //! stream    batches made on blocking threads, a step ahead of their consumer
 //! analyze   ANALYZE TABLE: statistics of chunks, computed at once
+//! leaf      what plans without inputs have in common
 //! functions std, and sum of integers without overflow
 //! metrics   what EXPLAIN ANALYZE shows
 //! ```
@@ -37,6 +40,7 @@ mod filter;
 mod functions;
 mod labels;
 mod layout;
+mod leaf;
 mod nearest;
 mod order;
 mod request;
@@ -44,11 +48,13 @@ mod rows;
 mod sides;
 mod sieve;
 mod stream;
+mod verdict;
+mod whole_groups;
 
 pub use config::MillibarConfig;
 pub use provider::TensorTable;
 pub use scan::TensorScanExec;
-pub use session::{register, session_context};
+pub use session::{memory_pool, register, session_context};
 
 use datafusion::common::DataFusionError;
 

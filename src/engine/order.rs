@@ -4,7 +4,6 @@ use super::provider::TensorTable;
 use super::scan::ColumnSource;
 use crate::dataset::stats::Number;
 use crate::dataset::{Dim, Variable};
-use crate::reduce::joined;
 use crate::tensor::{DimSelection, Selection};
 use datafusion::arrow::array::{ArrayRef, make_comparator};
 use datafusion::arrow::compute::SortOptions;
@@ -103,8 +102,7 @@ pub(crate) fn variable_statistics(
     if stats.known() == 0 || !whole() || stats.known() + (variable.chunks.holes() as u64) < stats.chunks() {
         return statistics;
     }
-    let chunks = (0..stats.chunks()).filter_map(|chunk| stats.get(chunk));
-    let Some(all) = joined(variable.dtype, chunks).filter(|all| all.nan == 0 || nan_as_missing) else {
+    let Some(all) = stats.overview().filter(|all| all.nan == 0 || nan_as_missing) else {
         return statistics;
     };
     statistics.null_count = Precision::Exact((variable.grid.cells() - all.valid) as usize);

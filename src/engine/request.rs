@@ -34,7 +34,8 @@ pub(crate) struct Request {
     pub taken: Taken,
     /// The order in which units are visited, if it isn't that of the grid.
     pub visit: Option<Visit>,
-    /// Whether the order of its rows is kept to itself, for a node above that would make too much of it.
+    /// Whether the order of its rows, and which columns are constant, is kept to itself, for a node above that would
+    /// make too much of it.
     pub unordered: bool,
     /// Rows after which a partition stops.
     pub limit: Option<usize>,
@@ -109,17 +110,18 @@ impl Request {
         units
     }
 
-    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded, a batch.
+    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded, and two batches,
+    /// one that was handed on and one that is being made.
     pub(crate) fn memory(&self, layout: &Layout) -> usize {
         let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
         let row = self.variables().map(cell).sum::<u64>();
-        let batch = (self.projection.len() * 8 * self.batch_size) as u64;
+        let batches = (2 * self.projection.len() * 8 * self.batch_size) as u64;
         let cells =
             |v: &Variable| v.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
         let whole = |v: &&Variable| !v.seeks(layout.largest(), self.options.range_threshold);
         let chunk =
             self.variables().filter(whole).map(|v| cells(v).saturating_mul(cell(v))).max().unwrap_or(0);
-        let bytes = layout.largest().saturating_mul(row).saturating_add(chunk).saturating_add(batch);
+        let bytes = layout.largest().saturating_mul(row).saturating_add(chunk).saturating_add(batches);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 

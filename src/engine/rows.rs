@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::metrics::ScanMetrics;
 use super::scan::ColumnSource;
 use super::sieve::Condition;
+use super::verdict::Verdict;
 use super::{external, types};
 use crate::dataset::GridTable;
 use crate::dataset::read::{ReadOptions, Reader};
@@ -90,22 +91,27 @@ impl Rows {
         &self.schema
     }
 
-    /// Whether it is known that nothing of `selection` meets all `conditions`.
-    ///
-    /// # Errors
-    /// Those of evaluating conditions on bounds.
-    pub(crate) fn excluded(&self, selection: &Selection, conditions: &[Arc<Condition>]) -> Result<bool> {
+    /// Those of `conditions` that have to be evaluated on cells of `selection`; `None` if it is known that none of
+    /// these meets them all.
+    pub(crate) fn open_conditions(
+        &self,
+        selection: &Selection,
+        conditions: &[Arc<Condition>],
+    ) -> Option<Vec<Arc<Condition>>> {
         if selection.dims.iter().any(DimSelection::is_empty) {
-            return Ok(true);
+            return None;
         }
         let nan_as_missing = self.reader.options().nan_as_missing;
         let bounds = Bounds { grid: &self.grid, selection, nan_as_missing };
+        let mut open = Vec::new();
         for condition in conditions {
-            if condition.excludes(&bounds)? {
-                return Ok(true);
+            match condition.verdict(&bounds) {
+                Verdict::Never => return None,
+                Verdict::Always => {}
+                Verdict::Unknown => open.push(Arc::clone(condition)),
             }
         }
-        Ok(false)
+        Some(open)
     }
 
     /// Reads the cells of `selection` that meet all `conditions`, or the first `most` of them.

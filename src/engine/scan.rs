@@ -4,6 +4,7 @@ use super::batches::Batches;
 use super::bounds::Visit;
 use super::config::MillibarConfig;
 use super::layout::Layout;
+use super::leaf::leaf_plan;
 use super::metrics::ScanMetrics;
 use super::order;
 use super::provider::TensorTable;
@@ -23,15 +24,13 @@ use datafusion::config::ConfigOptions;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
-use datafusion::physical_plan::execution_plan::{
-    Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions,
-};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::filter_pushdown::{
     ChildFilterPushdownResult, ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation,
     PushedDown,
 };
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::{
@@ -121,8 +120,11 @@ impl TensorScanExec {
         let partitions = partition(layout.units(), worth, most);
         let mut equivalences =
             order::properties(&request.table, &request.projection, &schema, &request.selection)?;
-        if request.visit.is_some() || request.unordered {
+        if request.visit.is_some() {
             equivalences.clear_orderings();
+        }
+        if request.unordered {
+            equivalences = EquivalenceProperties::new(Arc::clone(&schema));
         }
         let properties = PlanProperties::new(
             equivalences,
@@ -152,7 +154,7 @@ impl TensorScanExec {
         Self { note: Some(why.into()), ..self.clone() }
     }
 
-    /// The same rows, whose order isn't declared.
+    /// The same rows, of whose order, and which of their columns are constant, nothing is declared.
     ///
     /// # Errors
     /// Those of DataFusion for a projection that leaves the schema.
@@ -302,38 +304,13 @@ impl DisplayAs for TensorScanExec {
 }
 
 impl ExecutionPlan for TensorScanExec {
-    fn name(&self) -> &str {
-        "TensorScanExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
+    leaf_plan!("TensorScanExec");
 
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         apply_expression_roots(self.request.taken.predicates(), f)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if children.is_empty() { Ok(self) } else { internal_err!("TensorScanExec has no children") }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
@@ -345,10 +322,6 @@ impl ExecutionPlan for TensorScanExec {
         memory.try_grow(self.request.memory(&self.layout))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         Ok(stream::stream(Arc::clone(&self.schema), self.batches(partition), memory, baseline))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 
     fn statistics_from_inputs(

@@ -7,15 +7,18 @@ use super::labels::LabelLiterals;
 use super::nearest::NearestLabels;
 use super::provider::{self, Opened};
 use super::sides::JoinSides;
+use super::whole_groups::with_whole_groups;
 use super::{analyze, functions};
 use datafusion::catalog::{DynamicFileCatalog, MemoryCatalogProviderList};
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// The word after `STORED AS`.
@@ -51,12 +54,21 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
     Ok(ctx)
 }
 
+/// A pool of `bytes` for queries. Operators that can spill share what the others leave, each alike, so that none is
+/// left without the little that it needs to spill; errors name who holds most.
+pub fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
+    /// Consumers that an error names.
+    const NAMED: NonZeroUsize = NonZeroUsize::new(5).unwrap();
+    Arc::new(TrackConsumersPool::new(FairSpillPool::new(bytes), NAMED))
+}
+
 /// DataFusion's rules, after the one that reduces on the grid (it looks for an aggregate right above a scan, before
-/// the others put repartitioning between the two) and the one that puts cubes on the right side of joins.
+/// the others put repartitioning between the two) and the one that puts cubes on the right side of joins; among them
+/// the one that keeps NaN from a heap of groups.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(GridAggregateRule::default()), Arc::new(JoinSides::default())];
-    rules.extend(PhysicalOptimizer::new().rules);
+    rules.extend(with_whole_groups(PhysicalOptimizer::new().rules));
     rules
 }
 

@@ -8,12 +8,14 @@
 //! ```
 //! Predicates whose meaning is settled while the query runs (DataFusion's dynamic filters) are looked at again
 //! before each unit: they only ever get stricter, and what they are at any time is no stricter than what the
-//! operator that made them needs. Where the statistics of chunks rule a unit out, it isn't read.
+//! operator that made them needs. Where the statistics of chunks settle a condition for a unit, it isn't evaluated,
+//! and where they rule the unit out, it isn't read.
 
 use super::bounds::Bounds;
 use super::filter::{self, MASK_CELLS, Predicate, truth};
 use super::provider::TensorTable;
 use super::scan::ColumnSource;
+use super::verdict::Verdict;
 use crate::tensor::{DimSelection, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
@@ -26,7 +28,6 @@ use datafusion::physical_expr::{DynamicFilterTracking, PhysicalExpr, ScalarFunct
 use datafusion::physical_expr_common::physical_expr::{
     is_volatile, snapshot_generation, snapshot_physical_expr,
 };
-use datafusion::physical_optimizer::pruning::{PruningPredicate, PruningPredicateBuilder};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -109,8 +110,8 @@ pub(crate) struct Condition {
     columns: Vec<ColumnSource>,
     schema: SchemaRef,
     expr: Arc<dyn PhysicalExpr>,
-    /// What it says of bounds, where there are statistics.
-    pruning: Option<Arc<PruningPredicate>>,
+    /// Whether anything may be known of it before its cells are read.
+    judged: bool,
 }
 
 impl Condition {
@@ -120,21 +121,19 @@ impl Condition {
         let schema = Arc::new(table.arrow_schema().project(&columns)?);
         let expr = renumbered(Arc::clone(expr), |index| columns.binary_search(&index).ok())?;
         let columns: Vec<_> = columns.iter().map(|&column| table.column(column)).collect();
-        let known = columns.iter().any(|column| match *column {
-            ColumnSource::Variable(index) => table.grid().variables[index].stats.known() > 0,
+        let judged = columns.iter().any(|column| match *column {
+            ColumnSource::Variable(index) => Bounds::knows(&table.grid().variables[index]),
             ColumnSource::Dim(_) => false,
         });
-        let pruning = PruningPredicateBuilder::new().with_file_schema(Arc::clone(&schema));
-        let pruning = if known { pruning.build(Arc::clone(&expr)) } else { None };
-        Ok(Self { columns, schema, expr, pruning })
+        Ok(Self { columns, schema, expr, judged })
     }
 
-    /// Whether it is known to be true of none of these cells.
-    ///
-    /// # Errors
-    /// Those of evaluating it on bounds.
-    pub(crate) fn excludes(&self, cells: &Bounds<'_>) -> Result<bool> {
-        self.pruning.as_ref().map_or(Ok(false), |pruning| cells.exclude(pruning))
+    /// Of how many of these cells it is known to be true.
+    pub(crate) fn verdict(&self, cells: &Bounds<'_>) -> Verdict {
+        match self.judged {
+            true => Verdict::of(cells, &self.expr, &|column| self.columns[column]),
+            false => Verdict::Unknown,
+        }
     }
 
     /// What it looks at.

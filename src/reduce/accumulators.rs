@@ -46,8 +46,6 @@ pub struct Accumulators {
     dtype: DType,
     wants: Wants,
     groups: usize,
-    /// Whether NaN is a value, in the total order of floats.
-    total: bool,
     state: AnyState,
 }
 
@@ -86,7 +84,7 @@ pub struct Moments {
 
 /// States, and room that kernels use.
 #[derive(Debug, Clone)]
-struct Typed<T> {
+struct Typed<T: Cell> {
     state: State<T>,
     /// Where blocks are widened, and values spelt out.
     wide: Vec<T>,
@@ -118,61 +116,41 @@ macro_rules! each_state {
 
 impl<T: Widen + Stated> Typed<T> {
     fn new(groups: usize, wants: Wants, total: bool) -> Self {
-        let state =
-            if total { State::new::<true>(groups, wants) } else { State::new::<false>(groups, wants) };
-        Self { state, wide: Vec::new(), columns: None }
+        Self { state: State::new(groups, wants, total), wide: Vec::new(), columns: None }
     }
 
-    fn add(&mut self, total: bool, block: Block<'_>, cut: &Cut<'_>) {
+    fn add(&mut self, block: Block<'_>, cut: &Cut<'_>) {
         let Some(cells) = T::widen(block, &mut self.wide) else { return };
-        add_cells(total, &mut self.state, &mut self.columns, cells, cut);
+        add_cells(&mut self.state, &mut self.columns, cells, cut);
     }
 
     /// Adds `len` cells that all are `value`.
-    fn add_constant(&mut self, total: bool, value: Block<'_>, len: usize, cut: &Cut<'_>) {
+    fn add_constant(&mut self, value: Block<'_>, len: usize, cut: &Cut<'_>) {
         let value = T::widen(value, &mut self.wide).and_then(|value| value.first().copied());
         let Some(value) = value else { return };
         let runs = cut.stretches.iter().all(|stretch| matches!(stretch.to, Target::Run(_)));
         match runs && cut.keep.is_none() {
-            true if total => constant::add::<T, true>(&mut self.state, value, cut.stretches),
-            true => constant::add::<T, false>(&mut self.state, value, cut.stretches),
+            true => constant::add(&mut self.state, value, cut.stretches),
             false => {
                 self.wide.clear();
                 self.wide.resize(len, value);
-                add_cells(total, &mut self.state, &mut self.columns, &self.wide, cut);
+                add_cells(&mut self.state, &mut self.columns, &self.wide, cut);
             }
         }
     }
 
-    fn merge(&mut self, other: &mut Self, total: bool, group_of: &dyn Fn(usize) -> usize) {
-        if total {
-            self.state.merge::<true>(&mut other.state, group_of);
-        } else {
-            self.state.merge::<false>(&mut other.state, group_of);
-        }
-    }
-
     /// `None` if `stats` aren't of such cells.
-    fn fold_stats(&mut self, total: bool, group: usize, stats: &ChunkStats) -> Option<()> {
-        if total {
-            self.state.fold::<true>(group, &stats::partial::<T, true>(stats)?);
-        } else {
-            self.state.fold::<false>(group, &stats::partial::<T, false>(stats)?);
-        }
+    fn fold_stats(&mut self, group: usize, stats: &ChunkStats) -> Option<()> {
+        self.state.fold(group, &stats::partial(stats)?);
         Some(())
-    }
-
-    fn merge_same(&mut self, other: &mut Self, total: bool) {
-        if total {
-            self.state.merge_same::<true>(&mut other.state);
-        } else {
-            self.state.merge_same::<false>(&mut other.state);
-        }
     }
 
     fn read(&mut self, dtype: DType) -> Reading<'_> {
         self.state.settle();
-        let narrow = |values: &Option<Vec<T>>| values.as_ref().and_then(|values| T::narrow(values, dtype));
+        let narrow = |keys: &Option<Vec<T::Key>>| {
+            let values: Vec<T> = keys.as_ref()?.iter().map(|&key| T::of_key(key)).collect();
+            T::narrow(&values, dtype)
+        };
         Reading {
             sums: self.state.sums(),
             mins: narrow(&self.state.mins),
@@ -184,15 +162,14 @@ impl<T: Widen + Stated> Typed<T> {
 }
 
 impl Typed<f64> {
-    fn add_packed(&mut self, total: bool, samples: &[u32], packing: SimplePacking, cut: &Cut<'_>) {
+    fn add_packed(&mut self, samples: &[u32], packing: SimplePacking, cut: &Cut<'_>) {
         let runs = cut.stretches.iter().all(|stretch| matches!(stretch.to, Target::Run(_)));
-        match runs && cut.keep.is_none() && packing.bits() <= packed::BITS {
-            true if total => packed::add::<true>(&mut self.state, samples, packing, cut.stretches),
-            true => packed::add::<false>(&mut self.state, samples, packing, cut.stretches),
+        match runs && packing.bits() <= packed::BITS {
+            true => packed::add(&mut self.state, samples, packing, cut.stretches, cut.keep),
             false => {
                 self.wide.resize(samples.len(), 0.0);
                 packing.scale(samples, &mut self.wide);
-                add_cells(total, &mut self.state, &mut self.columns, &self.wide, cut);
+                add_cells(&mut self.state, &mut self.columns, &self.wide, cut);
             }
         }
     }
@@ -205,18 +182,8 @@ struct Cut<'a> {
     keep: Option<&'a [bool]>,
 }
 
-fn add_cells<T: Cell>(
-    total: bool,
-    state: &mut State<T>,
-    columns: &mut Option<State<T>>,
-    cells: &[T],
-    cut: &Cut<'_>,
-) {
-    if T::FLOAT && total {
-        kernels::add::<T, true>(state, columns, cells, cut.stretches, cut.codes, cut.keep);
-    } else {
-        kernels::add::<T, false>(state, columns, cells, cut.stretches, cut.codes, cut.keep);
-    }
+fn add_cells<T: Cell>(state: &mut State<T>, columns: &mut Option<State<T>>, cells: &[T], cut: &Cut<'_>) {
+    kernels::add(state, columns, cells, cut.stretches, cut.codes, cut.keep);
 }
 
 impl Accumulators {
@@ -243,7 +210,7 @@ impl Accumulators {
                 return Err(misfit(format!("{dtype} can't be reduced")));
             }
         };
-        Ok(Self { dtype, wants, groups, total, state })
+        Ok(Self { dtype, wants, groups, state })
     }
 
     /// Empty states of `groups` groups, of the same kind.
@@ -251,13 +218,18 @@ impl Accumulators {
     /// # Errors
     /// [`Error::Grid`] for more groups than 32 bits can number.
     pub fn like(&self, groups: usize) -> Result<Self> {
-        let nan = if self.total { NanPolicy::Value } else { NanPolicy::Null };
+        let nan = if self.total() { NanPolicy::Value } else { NanPolicy::Null };
         Self::try_new(self.dtype, groups, self.wants, nan)
     }
 
     /// Dtype of the blocks.
     pub fn dtype(&self) -> DType {
         self.dtype
+    }
+
+    /// Whether NaN is a value, in the total order of floats.
+    fn total(&self) -> bool {
+        each_state!(&self.state, typed => typed.state.total)
     }
 
     /// Number of groups.
@@ -275,10 +247,7 @@ impl Accumulators {
 
     /// Back to empty states, keeping the memory.
     pub fn clear(&mut self) {
-        let total = self.total;
-        each_state!(&mut self.state, typed => {
-            if total { typed.state.clear::<true>() } else { typed.state.clear::<false>() }
-        });
+        each_state!(&mut self.state, typed => typed.state.clear());
     }
 
     /// Adds all of `cells` to `group`; where `keep` is given, only the cells whose entry is true.
@@ -350,14 +319,14 @@ impl Accumulators {
         if keep.is_some_and(|keep| keep.len() != piece.len()) {
             return Err(misfit(format!("a mask of another length than its {} cells", piece.len())));
         }
-        let (total, cut) = (self.total, Cut { stretches, codes, keep });
+        let cut = Cut { stretches, codes, keep };
         match (&mut self.state, piece) {
-            (state, Piece::Values(block)) => each_state!(state, typed => typed.add(total, block, &cut)),
+            (state, Piece::Values(block)) => each_state!(state, typed => typed.add(block, &cut)),
             (state, Piece::Constant(value, len)) => {
-                each_state!(state, typed => typed.add_constant(total, value, len, &cut));
+                each_state!(state, typed => typed.add_constant(value, len, &cut));
             }
             (AnyState::F64(typed), Piece::Packed(samples, packing)) => {
-                typed.add_packed(total, samples, packing, &cut);
+                typed.add_packed(samples, packing, &cut);
             }
             (_, Piece::Packed(..)) => {
                 return Err(misfit("packed cells of another dtype than float64".into()));
@@ -371,17 +340,16 @@ impl Accumulators {
     /// # Errors
     /// [`Error::Grid`] if the two don't match or a group is beyond the last; then nothing is merged.
     pub fn merge(&mut self, other: &mut Accumulators, group_of: impl Fn(usize) -> usize) -> Result<()> {
-        if (self.dtype, self.wants, self.total) != (other.dtype, other.wants, other.total) {
+        if (self.dtype, self.wants, self.total()) != (other.dtype, other.wants, other.total()) {
             return Err(misfit("states of different kinds can't be merged".into()));
         }
         (0..other.groups).try_for_each(|group| self.check_groups(group_of(group), 1))?;
-        let total = self.total;
         match (&mut self.state, &mut other.state) {
-            (AnyState::F32(a), AnyState::F32(b)) => a.merge(b, total, &group_of),
-            (AnyState::F64(a), AnyState::F64(b)) => a.merge(b, total, &group_of),
-            (AnyState::I32(a), AnyState::I32(b)) => a.merge(b, total, &group_of),
-            (AnyState::I64(a), AnyState::I64(b)) => a.merge(b, total, &group_of),
-            (AnyState::U64(a), AnyState::U64(b)) => a.merge(b, total, &group_of),
+            (AnyState::F32(a), AnyState::F32(b)) => a.state.merge(&mut b.state, &group_of),
+            (AnyState::F64(a), AnyState::F64(b)) => a.state.merge(&mut b.state, &group_of),
+            (AnyState::I32(a), AnyState::I32(b)) => a.state.merge(&mut b.state, &group_of),
+            (AnyState::I64(a), AnyState::I64(b)) => a.state.merge(&mut b.state, &group_of),
+            (AnyState::U64(a), AnyState::U64(b)) => a.state.merge(&mut b.state, &group_of),
             _ => return Err(misfit("states of different kinds can't be merged".into())),
         }
         Ok(())
@@ -394,17 +362,16 @@ impl Accumulators {
     /// last.
     pub fn fold_stats(&mut self, group: usize, stats: &ChunkStats) -> Result<()> {
         self.check_groups(group, 1)?;
-        let total = self.total;
-        if total && stats.nan > 0 {
+        if self.total() && stats.nan > 0 {
             return Err(misfit("statistics don't say which NaN there are".into()));
         }
-        let folded = each_state!(&mut self.state, typed => typed.fold_stats(total, group, stats));
+        let folded = each_state!(&mut self.state, typed => typed.fold_stats(group, stats));
         folded.ok_or_else(|| misfit(format!("statistics of other cells than {}", self.dtype)))
     }
 
     /// Whether cells between `min` and `max`, and `nan` NaN, can't move the extremes of `group`, which has some.
     pub(super) fn encloses(&mut self, group: usize, nan: u64, min: Number, max: Number) -> bool {
-        if (self.total && nan > 0) || group >= self.groups {
+        if (self.total() && nan > 0) || group >= self.groups {
             return false;
         }
         each_state!(&mut self.state, typed => {
@@ -416,7 +383,7 @@ impl Accumulators {
     /// What the states say of the `cells` cells that were added, NaN ones included; `None` unless there is one
     /// group, everything is kept ([`Wants::ALL`]) and NaN is missing, so that it wasn't counted.
     pub fn summary(&mut self, cells: u64) -> Option<ChunkStats> {
-        if self.total {
+        if self.total() {
             return None;
         }
         each_state!(&mut self.state, typed => stats::summary(&mut typed.state, cells))
@@ -438,17 +405,16 @@ impl Accumulators {
     /// # Errors
     /// [`Error::Grid`] if the two don't match; then nothing is merged.
     pub fn merge_same(&mut self, other: &mut Accumulators) -> Result<()> {
-        let kind = |states: &Self| (states.dtype, states.wants, states.total, states.groups);
+        let kind = |states: &Self| (states.dtype, states.wants, states.total(), states.groups);
         if kind(self) != kind(other) {
             return Err(misfit("states of different kinds can't be merged".into()));
         }
-        let total = self.total;
         match (&mut self.state, &mut other.state) {
-            (AnyState::F32(a), AnyState::F32(b)) => a.merge_same(b, total),
-            (AnyState::F64(a), AnyState::F64(b)) => a.merge_same(b, total),
-            (AnyState::I32(a), AnyState::I32(b)) => a.merge_same(b, total),
-            (AnyState::I64(a), AnyState::I64(b)) => a.merge_same(b, total),
-            (AnyState::U64(a), AnyState::U64(b)) => a.merge_same(b, total),
+            (AnyState::F32(a), AnyState::F32(b)) => a.state.merge_same(&mut b.state),
+            (AnyState::F64(a), AnyState::F64(b)) => a.state.merge_same(&mut b.state),
+            (AnyState::I32(a), AnyState::I32(b)) => a.state.merge_same(&mut b.state),
+            (AnyState::I64(a), AnyState::I64(b)) => a.state.merge_same(&mut b.state),
+            (AnyState::U64(a), AnyState::U64(b)) => a.state.merge_same(&mut b.state),
             _ => return Err(misfit("states of different kinds can't be merged".into())),
         }
         Ok(())

@@ -1,38 +1,40 @@
 //! The element types that kernels compute in.
 
+use super::passes::{self, Pass};
+use std::fmt::Debug;
+
 /// An element type that kernels compute in; narrower dtypes are widened to one of these, losslessly.
-pub(super) trait Cell: Copy + PartialOrd + PartialEq + Default + 'static {
+pub(super) trait Cell: Copy + PartialEq + Default + 'static {
     /// See [`Cell::key`].
-    type Key: Copy + PartialOrd;
+    type Key: Copy + Ord + Debug + 'static;
     /// Whether values can be NaN.
     const FLOAT: bool;
     /// Whether 2^31 of them can be summed in an `i64`.
     const NARROW: bool;
-    /// No value is above.
-    const HIGHEST: Self;
-    /// No value is below.
-    const LOWEST: Self;
-    /// As `HIGHEST`, in the total order of floats.
-    const TOP: Self;
-    /// As `LOWEST`, in the total order of floats.
-    const BOTTOM: Self;
+    /// No key is above.
+    const TOP: Self::Key;
+    /// No key is below.
+    const BOTTOM: Self::Key;
 
     /// As a float; rounded for large 64-bit integers.
     fn to_f64(self) -> f64;
+    /// The cell nearest to a float, or to the one of both ends that it is beyond.
+    fn of_f64(value: f64) -> Self;
     /// As an integer; 0 for floats.
     fn to_i128(self) -> i128;
     /// As an integer; the low 64 bits of those that don't fit, 0 for floats.
     fn to_i64(self) -> i64;
     /// Whether it is NaN.
     fn is_nan(self) -> bool;
-    /// Whether it is smaller than `than`, where -0.0 is smaller than 0.0; with `TOTAL`, in the total order,
-    /// else false if either is NaN. Equal but indistinguishable values may or may not be "below".
-    fn below<const TOTAL: bool>(self, than: Self) -> bool;
-    /// The counterpart of `below`.
-    fn above<const TOTAL: bool>(self, than: Self) -> bool;
+    /// The sum of a tile of floats; 0 for integers.
+    fn sum(tile: &[Self]) -> f64;
+    /// The sum of the deviations of the cells of a tile ([`passes::TILE`]) from `near`, and that of their squares; with
+    /// `EXTREMES`, those too.
+    fn squares<const EXTREMES: bool>(tile: &[Self], near: f64) -> Pass<Self::Key>;
     /// The exact sum of a tile; 0 for floats.
     fn sum_exact(tile: &[Self]) -> i128;
-    /// An integer that orders like the cell does; floats in their total order.
+    /// An integer that orders like the cell does; floats in their total order, in which -0.0 is below 0.0 and NaN
+    /// at the ends.
     fn key(self) -> Self::Key;
     /// The cell of a key.
     fn of_key(key: Self::Key) -> Self;
@@ -44,14 +46,16 @@ macro_rules! float_cell {
             type Key = $int;
             const FLOAT: bool = true;
             const NARROW: bool = false;
-            const HIGHEST: Self = $float::INFINITY;
-            const LOWEST: Self = $float::NEG_INFINITY;
-            const TOP: Self = $float::from_bits($uint::MAX >> 1);
-            const BOTTOM: Self = $float::from_bits($uint::MAX);
+            const TOP: $int = $int::MAX;
+            const BOTTOM: $int = $int::MIN;
 
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 f64::from(self)
+            }
+            #[inline(always)]
+            fn of_f64(value: f64) -> Self {
+                value as Self
             }
             #[inline(always)]
             fn to_i128(self) -> i128 {
@@ -65,19 +69,11 @@ macro_rules! float_cell {
             fn is_nan(self) -> bool {
                 self != self
             }
-            #[inline(always)]
-            fn below<const TOTAL: bool>(self, than: Self) -> bool {
-                if TOTAL {
-                    return self.key() < than.key();
-                }
-                (self < than) | ((self == than) & ((self.to_bits() as $int) < 0))
+            fn sum(tile: &[Self]) -> f64 {
+                passes::sum(tile)
             }
-            #[inline(always)]
-            fn above<const TOTAL: bool>(self, than: Self) -> bool {
-                if TOTAL {
-                    return self.key() > than.key();
-                }
-                (self > than) | ((self == than) & ((self.to_bits() as $int) >= 0))
+            fn squares<const EXTREMES: bool>(tile: &[Self], near: f64) -> Pass<Self::Key> {
+                passes::squares::<Self, EXTREMES>(tile, near)
             }
             #[inline(always)]
             fn sum_exact(_: &[Self]) -> i128 {
@@ -106,14 +102,16 @@ macro_rules! int_cell {
             type Key = $int;
             const FLOAT: bool = false;
             const NARROW: bool = $narrow;
-            const HIGHEST: Self = $int::MAX;
-            const LOWEST: Self = $int::MIN;
             const TOP: Self = $int::MAX;
             const BOTTOM: Self = $int::MIN;
 
             #[inline(always)]
             fn to_f64(self) -> f64 {
                 self as f64
+            }
+            #[inline(always)]
+            fn of_f64(value: f64) -> Self {
+                value.round() as Self
             }
             #[inline(always)]
             fn to_i128(self) -> i128 {
@@ -127,13 +125,15 @@ macro_rules! int_cell {
             fn is_nan(self) -> bool {
                 false
             }
-            #[inline(always)]
-            fn below<const TOTAL: bool>(self, than: Self) -> bool {
-                self < than
+            fn sum(_: &[Self]) -> f64 {
+                0.0
             }
-            #[inline(always)]
-            fn above<const TOTAL: bool>(self, than: Self) -> bool {
-                self > than
+            fn squares<const EXTREMES: bool>(tile: &[Self], near: f64) -> Pass<Self::Key> {
+                let mut values = [0.0; passes::TILE];
+                values.iter_mut().zip(tile).for_each(|(value, cell)| *value = cell.to_f64());
+                let Pass { sum, squares, .. } = passes::squares::<f64, false>(&values[..tile.len()], near);
+                let extremes = if EXTREMES { passes::extremes(tile) } else { (Self::TOP, Self::BOTTOM) };
+                Pass { sum, squares, extremes }
             }
             #[inline(always)]
             fn sum_exact(tile: &[Self]) -> i128 {

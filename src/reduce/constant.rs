@@ -5,13 +5,13 @@ use super::kernels::{Stretch, Target};
 use super::state::{Partial, State, two_product};
 
 /// Adds cells that all are `value`, stretch by stretch; only runs are added.
-pub(super) fn add<T: Cell, const TOTAL: bool>(state: &mut State<T>, value: T, stretches: &[Stretch]) {
-    if !TOTAL && value.is_nan() {
+pub(super) fn add<T: Cell>(state: &mut State<T>, value: T, stretches: &[Stretch]) {
+    if !state.total && value.is_nan() {
         return;
     }
     for stretch in stretches {
         if let Target::Run(group) = stretch.to {
-            state.fold::<TOTAL>(group, &repeated(value, stretch.len as u64));
+            state.fold(group, &repeated(value, stretch.len as u64));
         }
     }
 }
@@ -22,5 +22,5 @@ fn repeated<T: Cell>(value: T, count: u64) -> Partial<T> {
     // The deviations of infinities, and of NaN, aren't numbers.
     let m2 = 0.0 * (value.to_f64() - value.to_f64());
     let exact = value.to_i128() * i128::from(count);
-    Partial { count, sum, rest, exact, min: value, max: value, m2 }
+    Partial { count, sum, rest, exact, min: value.key(), max: value.key(), m2 }
 }

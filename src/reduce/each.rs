@@ -1,7 +1,6 @@
 //! Cells that go to consecutive groups, or to groups by a code for each.
 
 use super::cell::Cell;
-use super::run::compact;
 use super::state::{State, two_sum};
 
 /// Rows of cells with the same codes from which on they are added column by column.
@@ -12,16 +11,11 @@ const TILE: usize = 1024;
 
 /// Adds cell `i` to group `first + i`; where `keep` is given, only those whose entry is true.
 #[inline(always)]
-pub(super) fn add<T: Cell, const TOTAL: bool>(
-    state: &mut State<T>,
-    mut first: usize,
-    cells: &[T],
-    mut keep: Option<&[bool]>,
-) {
+pub(super) fn add<T: Cell>(state: &mut State<T>, mut first: usize, cells: &[T], mut keep: Option<&[bool]>) {
     for tile in cells.chunks(TILE) {
         let keep_tile = keep.map(|keep| &keep[..tile.len()]);
         keep = keep.map(|keep| &keep[tile.len()..]);
-        let any_nan = T::FLOAT && !TOTAL && tile.iter().fold(false, |any, cell| any | cell.is_nan());
+        let any_nan = T::FLOAT && !state.total && tile.iter().fold(false, |any, cell| any | cell.is_nan());
         if any_nan || keep_tile.is_some() {
             let mut valid = [true; TILE];
             let valid = &mut valid[..tile.len()];
@@ -29,12 +23,12 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
             if any_nan {
                 valid.iter_mut().zip(tile).for_each(|(valid, cell)| *valid &= !cell.is_nan());
             }
-            tile_of::<T, TOTAL>(state, first, tile, |i| valid[i]);
+            tile_of(state, first, tile, |i| valid[i]);
             for (count, &valid) in state.counts[first..].iter_mut().zip(valid.iter()) {
                 *count += u64::from(valid);
             }
         } else {
-            tile_of::<T, TOTAL>(state, first, tile, |_| true);
+            tile_of(state, first, tile, |_| true);
             if state.m2.is_some() {
                 state.counts[first..first + tile.len()].iter_mut().for_each(|count| *count += 1);
             } else {
@@ -47,12 +41,7 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
 
 /// Adds a tile to everything but the counts.
 #[inline(always)]
-fn tile_of<T: Cell, const TOTAL: bool>(
-    state: &mut State<T>,
-    first: usize,
-    tile: &[T],
-    valid: impl Fn(usize) -> bool,
-) {
+fn tile_of<T: Cell>(state: &mut State<T>, first: usize, tile: &[T], valid: impl Fn(usize) -> bool) {
     let groups = first..first + tile.len();
     if let Some(float) = &mut state.float {
         let sums = &mut float.near[groups.clone()];
@@ -89,12 +78,12 @@ fn tile_of<T: Cell, const TOTAL: bool>(
     }
     if let Some(mins) = &mut state.mins {
         for (i, (min, &cell)) in mins[groups.clone()].iter_mut().zip(tile).enumerate() {
-            *min = if valid(i) & cell.below::<TOTAL>(*min) { cell } else { *min };
+            *min = if valid(i) { cell.key().min(*min) } else { *min };
         }
     }
     if let Some(maxs) = &mut state.maxs {
         for (i, (max, &cell)) in maxs[groups].iter_mut().zip(tile).enumerate() {
-            *max = if valid(i) & cell.above::<TOTAL>(*max) { cell } else { *max };
+            *max = if valid(i) { cell.key().max(*max) } else { *max };
         }
     }
 }
@@ -128,7 +117,7 @@ impl Spread {
 /// true. Many rows of the codes are first added cell by cell to `columns`, one for each code, for that takes no
 /// lookups; the columns then go to their groups.
 #[inline(always)]
-pub(super) fn table<T: Cell, const TOTAL: bool>(
+pub(super) fn table<T: Cell>(
     state: &mut State<T>,
     columns: &mut Option<State<T>>,
     base: usize,
@@ -138,7 +127,7 @@ pub(super) fn table<T: Cell, const TOTAL: bool>(
 ) {
     let by_columns = cells.len() >= ROWS * codes.len();
     if by_columns && columns.as_ref().is_none_or(|columns| columns.counts.len() != codes.len()) {
-        *columns = Some(State::new::<TOTAL>(codes.len(), state.wants));
+        *columns = Some(State::new(codes.len(), state.wants, state.total));
     }
     let mut columns = columns.as_mut().filter(|_| by_columns);
     let (mut at, mut from) = (at, 0);
@@ -146,20 +135,20 @@ pub(super) fn table<T: Cell, const TOTAL: bool>(
         let to = cells.len().min(from + codes.len() - at);
         let (row, keep) = (&cells[from..to], keep.map(|keep| &keep[from..to]));
         match &mut columns {
-            Some(columns) => add::<T, TOTAL>(columns, at, row, keep),
-            None => scatter::<T, TOTAL>(state, base, &codes[at..at + row.len()], row, keep),
+            Some(columns) => add(columns, at, row, keep),
+            None => scatter(state, base, &codes[at..at + row.len()], row, keep),
         }
         (at, from) = (0, to);
     }
     if let Some(columns) = columns {
-        state.merge::<TOTAL>(columns, &|column| base + codes[column] as usize);
-        columns.clear::<TOTAL>();
+        state.merge(columns, &|column| base + codes[column] as usize);
+        columns.clear();
     }
 }
 
-/// Adds cell `i` to group `base + codes[i]`; where `keep` is given, only those whose entry is true.
-#[inline(always)]
-pub(super) fn scatter<T: Cell, const TOTAL: bool>(
+/// Adds cell `i` to group `base + codes[i]`; where `keep` is given, only those whose entry is true. Lookups keep
+/// vector units idle, so there is one version of this.
+pub(super) fn scatter<T: Cell>(
     state: &mut State<T>,
     base: usize,
     codes: &[u32],
@@ -171,7 +160,7 @@ pub(super) fn scatter<T: Cell, const TOTAL: bool>(
     for (tile, codes) in cells.chunks(TILE).zip(codes.chunks(TILE)) {
         let keep_tile = keep.map(|keep| &keep[..tile.len()]);
         keep = keep.map(|keep| &keep[tile.len()..]);
-        let any_nan = T::FLOAT && !TOTAL && tile.iter().fold(false, |any, cell| any | cell.is_nan());
+        let any_nan = T::FLOAT && !state.total && tile.iter().fold(false, |any, cell| any | cell.is_nan());
         if any_nan || keep_tile.is_some() {
             let mut valid = [true; TILE];
             let valid = &mut valid[..tile.len()];
@@ -180,22 +169,15 @@ pub(super) fn scatter<T: Cell, const TOTAL: bool>(
                 valid.iter_mut().zip(tile).for_each(|(valid, cell)| *valid &= !cell.is_nan());
             }
             let len = compact(tile, valid, &mut kept_cells);
-            let mut at = 0;
-            for (&code, &valid) in codes.iter().zip(valid.iter()) {
-                if let Some(slot) = kept_codes.get_mut(at) {
-                    *slot = code;
-                }
-                at += usize::from(valid);
-            }
-            scatter_tile::<T, TOTAL>(state, base, &kept_codes[..len], &kept_cells[..len]);
+            compact(codes, valid, &mut kept_codes);
+            scatter_tile(state, base, &kept_codes[..len], &kept_cells[..len]);
         } else {
-            scatter_tile::<T, TOTAL>(state, base, codes, tile);
+            scatter_tile(state, base, codes, tile);
         }
     }
 }
 
-#[inline(always)]
-fn scatter_tile<T: Cell, const TOTAL: bool>(state: &mut State<T>, base: usize, codes: &[u32], tile: &[T]) {
+fn scatter_tile<T: Cell>(state: &mut State<T>, base: usize, codes: &[u32], tile: &[T]) {
     if let Some(float) = &mut state.float {
         let (near, rest) = (&mut float.near[base..], &mut float.rest[base..]);
         let mut m2 = state.m2.as_mut().map(|m2| (&mut m2[base..], &mut state.counts[base..]));
@@ -228,14 +210,26 @@ fn scatter_tile<T: Cell, const TOTAL: bool>(state: &mut State<T>, base: usize, c
         let mins = &mut mins[base..];
         for (&code, &cell) in codes.iter().zip(tile) {
             let min = &mut mins[code as usize];
-            *min = if cell.below::<TOTAL>(*min) { cell } else { *min };
+            *min = cell.key().min(*min);
         }
     }
     if let Some(maxs) = &mut state.maxs {
         let maxs = &mut maxs[base..];
         for (&code, &cell) in codes.iter().zip(tile) {
             let max = &mut maxs[code as usize];
-            *max = if cell.above::<TOTAL>(*max) { cell } else { *max };
+            *max = cell.key().max(*max);
         }
     }
+}
+
+/// Moves the kept cells to the front of `kept`; their number.
+fn compact<T: Copy, const N: usize>(cells: &[T], keep: &[bool], kept: &mut [T; N]) -> usize {
+    let mut len = 0;
+    for (&cell, &keep) in cells.iter().zip(keep) {
+        if let Some(slot) = kept.get_mut(len) {
+            *slot = cell;
+        }
+        len += usize::from(keep);
+    }
+    len.min(N)
 }

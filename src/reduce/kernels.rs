@@ -29,15 +29,16 @@ pub(super) struct Stretch {
 }
 
 /// Adds `cells` to `state`, stretch by stretch; where `keep` (as long as `cells`) is given, only the cells whose
-/// entry is true. With `TOTAL`, NaN is a value in the total order; else it is skipped.
+/// entry is true.
 ///
-/// `columns` is room for a [`Target::Table`], kept from call to call. Stretches must lie inside `cells`, and lead to groups and codes that exist.
+/// `columns` is room for a [`Target::Table`], kept from call to call. Stretches must lie inside `cells`, and lead to
+/// groups and codes that exist.
 #[multiversion(targets(
     "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2+fma",
     "x86_64+avx2+bmi2+fma",
     "aarch64+neon"
 ))]
-pub(super) fn add<T: Cell, const TOTAL: bool>(
+pub(super) fn add<T: Cell>(
     state: &mut State<T>,
     columns: &mut Option<State<T>>,
     cells: &[T],
@@ -49,16 +50,29 @@ pub(super) fn add<T: Cell, const TOTAL: bool>(
         let cells = &cells[start..start + len];
         let keep = keep.map(|keep| &keep[start..start + len]);
         match to {
-            Target::Run(group) => run::add::<T, TOTAL>(state, group, cells, keep),
-            Target::Each(first) => each::add::<T, TOTAL>(state, first, cells, keep),
-            Target::Codes { base, at } => {
-                each::scatter::<T, TOTAL>(state, base, &codes[at..at + len], cells, keep);
-            }
-            Target::Table { base, at } => {
-                each::table::<T, TOTAL>(state, columns, base, (codes, at), cells, keep);
-            }
+            Target::Run(group) => run::add(state, group, cells, keep),
+            Target::Each(first) => each::add(state, first, cells, keep),
+            Target::Codes { base, at } => each::scatter(state, base, &codes[at..at + len], cells, keep),
+            Target::Table { base, at } => table(state, columns, base, (codes, at), cells, keep),
         }
     }
+}
+
+/// As [`each::table`].
+#[multiversion(targets(
+    "x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2+fma",
+    "x86_64+avx2+bmi2+fma",
+    "aarch64+neon"
+))]
+fn table<T: Cell>(
+    state: &mut State<T>,
+    columns: &mut Option<State<T>>,
+    base: usize,
+    codes: (&[u32], usize),
+    cells: &[T],
+    keep: Option<&[bool]>,
+) {
+    each::table(state, columns, base, codes, cells, keep);
 }
 
 /// Adds the cells whose entry in `keep` is true to the counts of their groups, stretch by stretch. Stretches must

@@ -27,26 +27,27 @@ pub(super) fn total(near: f64, rest: f64) -> f64 {
 
 /// The state of some cells that all belong to one group.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Partial<T> {
+pub(super) struct Partial<T: Cell> {
     pub(super) count: u64,
     pub(super) sum: f64,
     pub(super) rest: f64,
     pub(super) exact: i128,
-    pub(super) min: T,
-    pub(super) max: T,
+    /// Key of the smallest cell; [`Cell::TOP`] if there is none.
+    pub(super) min: T::Key,
+    /// Key of the largest cell; [`Cell::BOTTOM`] if there is none.
+    pub(super) max: T::Key,
     pub(super) m2: f64,
 }
 
 impl<T: Cell> Partial<T> {
     #[inline(always)]
-    pub(super) fn empty<const TOTAL: bool>() -> Self {
-        let (min, max) = if TOTAL { (T::TOP, T::BOTTOM) } else { (T::HIGHEST, T::LOWEST) };
-        Self { count: 0, sum: 0.0, rest: 0.0, exact: 0, min, max, m2: 0.0 }
+    pub(super) fn empty() -> Self {
+        Self { count: 0, sum: 0.0, rest: 0.0, exact: 0, min: T::TOP, max: T::BOTTOM, m2: 0.0 }
     }
 
     /// Adds `other`, in what is wanted of it.
     #[inline(always)]
-    pub(super) fn append<const TOTAL: bool>(&mut self, other: &Self, wants: Wants) {
+    pub(super) fn append(&mut self, other: &Self, wants: Wants) {
         if self.count == 0 {
             *self = *other;
             return;
@@ -65,12 +66,8 @@ impl<T: Cell> Partial<T> {
         self.rest += lost + other.rest;
         self.count += other.count;
         self.exact += other.exact;
-        if other.min.below::<TOTAL>(self.min) {
-            self.min = other.min;
-        }
-        if other.max.above::<TOTAL>(self.max) {
-            self.max = other.max;
-        }
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
     }
 }
 
@@ -138,8 +135,10 @@ impl IntSums {
 
 /// States of all groups, for cells of type `T`.
 #[derive(Debug, Clone)]
-pub(super) struct State<T> {
+pub(super) struct State<T: Cell> {
     pub(super) wants: Wants,
+    /// Whether NaN is a value; else it is skipped.
+    pub(super) total: bool,
     pub(super) counts: Vec<u64>,
     /// Counts yet to be added: entry `i` is what group `i` has more of than group `i - 1`. Empty if there are
     /// none. A block whose cells are all valid and go to consecutive groups costs two entries here.
@@ -147,29 +146,30 @@ pub(super) struct State<T> {
     /// Sums of floats; also of integers where moments are wanted.
     pub(super) float: Option<FloatSums>,
     pub(super) int: Option<IntSums>,
-    pub(super) mins: Option<Vec<T>>,
-    pub(super) maxs: Option<Vec<T>>,
+    /// Keys of the smallest cells; [`Cell::TOP`] where there is none.
+    pub(super) mins: Option<Vec<T::Key>>,
+    /// Keys of the largest cells; [`Cell::BOTTOM`] where there is none.
+    pub(super) maxs: Option<Vec<T::Key>>,
     pub(super) m2: Option<Vec<f64>>,
 }
 
 impl<T: Cell> State<T> {
-    pub(super) fn new<const TOTAL: bool>(groups: usize, wants: Wants) -> Self {
-        let start = Partial::<T>::empty::<TOTAL>();
+    pub(super) fn new(groups: usize, wants: Wants, total: bool) -> Self {
         let float = if T::FLOAT { wants.sum || wants.moments } else { wants.moments };
         Self {
             wants,
+            total,
             counts: vec![0; groups],
             steps: Vec::new(),
             float: float.then(|| FloatSums { near: vec![0.0; groups], rest: vec![0.0; groups] }),
             int: (!T::FLOAT && wants.sum).then(|| IntSums::new(groups, T::NARROW)),
-            mins: wants.min.then(|| vec![start.min; groups]),
-            maxs: wants.max.then(|| vec![start.max; groups]),
+            mins: wants.min.then(|| vec![T::TOP; groups]),
+            maxs: wants.max.then(|| vec![T::BOTTOM; groups]),
             m2: wants.moments.then(|| vec![0.0; groups]),
         }
     }
 
-    pub(super) fn clear<const TOTAL: bool>(&mut self) {
-        let start = Partial::<T>::empty::<TOTAL>();
+    pub(super) fn clear(&mut self) {
         self.counts.fill(0);
         self.steps.fill(0);
         if let Some(float) = &mut self.float {
@@ -181,8 +181,8 @@ impl<T: Cell> State<T> {
             int.far.fill(0);
             int.added = 0;
         }
-        self.mins.iter_mut().for_each(|mins| mins.fill(start.min));
-        self.maxs.iter_mut().for_each(|maxs| maxs.fill(start.max));
+        self.mins.iter_mut().for_each(|mins| mins.fill(T::TOP));
+        self.maxs.iter_mut().for_each(|maxs| maxs.fill(T::BOTTOM));
         self.m2.iter_mut().for_each(|m2| m2.fill(0.0));
     }
 
@@ -191,14 +191,14 @@ impl<T: Cell> State<T> {
         bytes += self.float.as_ref().map_or(0, |float| 8 * (float.near.capacity() + float.rest.capacity()));
         bytes += self.int.as_ref().map_or(0, |int| 8 * int.near.capacity() + 16 * int.far.capacity());
         for values in [&self.mins, &self.maxs] {
-            bytes += values.as_ref().map_or(0, |values| size_of::<T>() * values.capacity());
+            bytes += values.as_ref().map_or(0, |values| size_of::<T::Key>() * values.capacity());
         }
         bytes + self.m2.as_ref().map_or(0, |m2| 8 * m2.capacity())
     }
 
     /// Adds the state of some cells to `group`.
     #[inline(always)]
-    pub(super) fn fold<const TOTAL: bool>(&mut self, group: usize, partial: &Partial<T>) {
+    pub(super) fn fold(&mut self, group: usize, partial: &Partial<T>) {
         if partial.count == 0 {
             return;
         }
@@ -223,40 +223,35 @@ impl<T: Cell> State<T> {
                 }
             }
         }
-        if let Some(mins) = &mut self.mins
-            && partial.min.below::<TOTAL>(mins[group])
-        {
-            mins[group] = partial.min;
+        if let Some(mins) = &mut self.mins {
+            mins[group] = mins[group].min(partial.min);
         }
-        if let Some(maxs) = &mut self.maxs
-            && partial.max.above::<TOTAL>(maxs[group])
-        {
-            maxs[group] = partial.max;
+        if let Some(maxs) = &mut self.maxs {
+            maxs[group] = maxs[group].max(partial.max);
         }
         self.counts[group] += partial.count;
     }
 
     /// The state of `group`; counts must be settled.
-    fn partial<const TOTAL: bool>(&self, group: usize) -> Partial<T> {
-        let start = Partial::empty::<TOTAL>();
+    fn partial(&self, group: usize) -> Partial<T> {
         Partial {
             count: self.counts[group],
             sum: self.float.as_ref().map_or(0.0, |float| float.near[group]),
             rest: self.float.as_ref().map_or(0.0, |float| float.rest[group]),
             exact: self.int.as_ref().map_or(0, |int| int.sum(group)),
-            min: self.mins.as_ref().map_or(start.min, |mins| mins[group]),
-            max: self.maxs.as_ref().map_or(start.max, |maxs| maxs[group]),
+            min: self.mins.as_ref().map_or(T::TOP, |mins| mins[group]),
+            max: self.maxs.as_ref().map_or(T::BOTTOM, |maxs| maxs[group]),
             m2: self.m2.as_ref().map_or(0.0, |m2| m2[group]),
         }
     }
 
     /// Merges group `i` of `other` into group `group_of(i)`; both must exist.
-    pub(super) fn merge<const TOTAL: bool>(&mut self, other: &mut Self, group_of: &dyn Fn(usize) -> usize) {
+    pub(super) fn merge(&mut self, other: &mut Self, group_of: &dyn Fn(usize) -> usize) {
         // Where moments are kept, as they must be to need a count here, there are no steps.
         other.settle();
         for group in 0..other.counts.len() {
             if other.counts[group] > 0 {
-                self.fold::<TOTAL>(group_of(group), &other.partial::<TOTAL>(group));
+                self.fold(group_of(group), &other.partial(group));
             }
         }
     }
@@ -286,7 +281,7 @@ impl<T: Cell> State<T> {
 
     /// Merges each group of `other`, which has as many, into the same group here: as [`State::merge`], column by
     /// column.
-    pub(super) fn merge_same<const TOTAL: bool>(&mut self, other: &mut Self) {
+    pub(super) fn merge_same(&mut self, other: &mut Self) {
         self.settle();
         other.settle();
         if let (Some(float), Some(more)) = (&mut self.float, &other.float) {
@@ -309,15 +304,13 @@ impl<T: Cell> State<T> {
             more.carry();
             int.far.iter_mut().zip(&more.far).for_each(|(sum, more)| *sum += more);
         }
-        let pairs = |mine: &mut Option<Vec<T>>, more: &Option<Vec<T>>, better: fn(T, T) -> bool| {
-            for (mine, &more) in mine.iter_mut().flatten().zip(more.iter().flatten()) {
-                if better(more, *mine) {
-                    *mine = more;
-                }
-            }
-        };
-        pairs(&mut self.mins, &other.mins, |a, b| a.below::<TOTAL>(b));
-        pairs(&mut self.maxs, &other.maxs, |a, b| a.above::<TOTAL>(b));
+        let extremes =
+            |mine: &mut Option<Vec<T::Key>>, more: &Option<Vec<T::Key>>, of: fn(T::Key, T::Key) -> _| {
+                let pairs = mine.iter_mut().flatten().zip(more.iter().flatten());
+                pairs.for_each(|(mine, &more)| *mine = of(*mine, more));
+            };
+        extremes(&mut self.mins, &other.mins, T::Key::min);
+        extremes(&mut self.maxs, &other.maxs, T::Key::max);
         self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
     }
 

@@ -239,10 +239,10 @@ stated! {
 }
 
 /// `stats` as the state of cells of type `T`; `None` if they aren't of such cells.
-pub(super) fn partial<T: Stated, const TOTAL: bool>(stats: &ChunkStats) -> Option<Partial<T>> {
-    let mut partial = Partial::empty::<TOTAL>();
+pub(super) fn partial<T: Stated>(stats: &ChunkStats) -> Option<Partial<T>> {
+    let mut partial = Partial::empty();
     let Some((min, max)) = stats.bounds else { return (stats.valid == 0).then_some(partial) };
-    (partial.min, partial.max) = (T::of_number(min)?, T::of_number(max)?);
+    (partial.min, partial.max) = (T::of_number(min)?.key(), T::of_number(max)?.key());
     (partial.sum, partial.rest, partial.exact) = match stats.sum {
         Sum::Float { near, rest } if T::FLOAT => (near, rest, 0),
         Sum::Int(sum) if !T::FLOAT => (sum as f64, 0.0, sum),
@@ -257,8 +257,8 @@ pub(super) fn partial<T: Stated, const TOTAL: bool>(stats: &ChunkStats) -> Optio
 pub(super) fn encloses<T: Stated>(state: &State<T>, group: usize, min: Number, max: Number) -> bool {
     let (Some(min), Some(max)) = (T::of_number(min), T::of_number(max)) else { return false };
     state.counts[group] > 0
-        && state.mins.as_ref().is_none_or(|mins| min.key() >= mins[group].key())
-        && state.maxs.as_ref().is_none_or(|maxs| max.key() <= maxs[group].key())
+        && state.mins.as_ref().is_none_or(|mins| min.key() >= mins[group])
+        && state.maxs.as_ref().is_none_or(|maxs| max.key() <= maxs[group])
 }
 
 /// What the only group of `state` says of so many cells; `None` if it doesn't keep everything.
@@ -271,7 +271,8 @@ pub(super) fn summary<T: Stated>(state: &mut State<T>, cells: u64) -> Option<Chu
         None if T::FLOAT => Sum::Float { near: float.near[0], rest: float.rest[0] },
         None => return None,
     };
-    let (min, max) = (state.mins.as_ref()?[0].number(), state.maxs.as_ref()?[0].number());
+    let number = |keys: &Option<Vec<T::Key>>| Some(T::of_key(keys.as_ref()?[0]).number());
+    let (min, max) = (number(&state.mins)?, number(&state.maxs)?);
     let bounds = (valid > 0).then_some((min, max));
     Some(ChunkStats { valid, nan: cells.checked_sub(valid)?, sum, m2: state.m2.as_ref()?[0], bounds })
 }

@@ -8,6 +8,7 @@
 mod address;
 mod local;
 mod memory;
+mod new_file;
 #[cfg(not(feature = "remote"))]
 #[path = "no_remote.rs"]
 pub(crate) mod remote;
@@ -20,6 +21,7 @@ pub use address::{Address, Scheme, Url};
 pub use bytes::Bytes;
 pub use local::LocalFile;
 pub use memory::Memory;
+pub use new_file::NewFile;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteFile, RemoteOptions};
 

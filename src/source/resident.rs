@@ -1,11 +1,14 @@
 //! Which pages of mapped files stay resident.
 //!
-//! The pages of a map count as memory of the process from the first touch on. Those of a file that is read
-//! from end to end are let go behind the reader: what was read lately, over all files, stays up to a budget,
-//! so that a query over a part of a file finds it mapped when it is asked again.
+//! The pages of a map count as memory of the process from the first touch on, and a touch costs: where the system
+//! caches a file in small pages, mapping them in takes several times as long as reducing what they hold. A file that
+//! fits the budget stays mapped in. Of a larger one that is read from end to end, time and again, a part stays, the
+//! same one each time; the rest passes through. (If what was read first were let go first, nothing would be there any
+//! more when it is asked for again.)
 //! ```text
 //! file      | segment 0 | segment 1 | segment 2 | ...      a segment is 1 MiB
-//! done_with     first in the queue ............. last      let go at the front, beyond the budget
+//! kept      what was read first, over all files, for as long as it is in use       up to KEPT
+//! passing   everything else, let go behind the reader                              up to PASSING
 //! ```
 //! Letting go of a page that another thread reads just then does no harm: it is mapped again from the cache
 //! of the system, with the same bytes.
@@ -13,24 +16,41 @@
 use memmap2::Mmap;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Bytes that are let go at a time.
 const SEGMENT: usize = 1 << 20;
 
-/// Bytes of all files that stay mapped in.
-const BUDGET: usize = 32 << 20;
+/// Bytes of all files that stay mapped in while they are in use.
+const KEPT: usize = 64 << 20;
 
-/// The segments of all files that were read, the one that was marked first in front.
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { segments: VecDeque::new(), bytes: 0 });
+/// Bytes of all files that stay mapped in for a moment.
+const PASSING: usize = 8 << 20;
+
+/// A segment isn't in use any more when so many bytes were read since it was.
+const UNUSED: u64 = 8 * KEPT as u64;
+
+/// The segments of all files that were read.
+static QUEUES: Mutex<Queues> = Mutex::new(Queues { kept: Queue::new(), passing: Queue::new() });
+
+/// Bytes of all files that were read, plus one: what the time is in [`Resident::used`].
+static CLOCK: AtomicU64 = AtomicU64::new(1);
 
 /// A mapped file that knows which of its segments were read.
 #[derive(Debug)]
 pub(super) struct Resident {
     map: Mmap,
-    /// For each segment, whether it is in the queue.
-    queued: Box<[AtomicBool]>,
+    /// For each segment, when it was read last; 0 if it is in no queue.
+    used: Box<[AtomicU64]>,
+}
+
+#[derive(Debug)]
+struct Queues {
+    /// In the order in which they were looked at last.
+    kept: Queue,
+    /// The one that was read first in front.
+    passing: Queue,
 }
 
 #[derive(Debug)]
@@ -51,7 +71,7 @@ impl Resident {
     /// Nothing of `map` was read yet.
     pub(super) fn new(map: Mmap) -> Self {
         let segments = map.len().div_ceil(SEGMENT);
-        Self { map, queued: (0..segments).map(|_| AtomicBool::new(false)).collect() }
+        Self { map, used: (0..segments).map(|_| AtomicU64::new(0)).collect() }
     }
 
     /// All bytes of the file.
@@ -67,15 +87,19 @@ impl Resident {
         }
     }
 
-    /// Notes that `range` was read, and lets go of what was read long ago.
+    /// Notes that `range` was read, and lets go of what has passed.
     pub(super) fn done_with(self: &Arc<Self>, range: Range<u64>) {
         let range = self.within(range);
         if range.is_empty() {
             return;
         }
+        let now = CLOCK.fetch_add(range.len() as u64, Relaxed);
         for index in range.start / SEGMENT..range.end.div_ceil(SEGMENT) {
-            if !self.queued[index].swap(true, Relaxed) {
-                self.enqueue(index);
+            if self.used[index].swap(now, Relaxed) == 0 {
+                let segment = Segment { file: Arc::downgrade(self), index, len: self.extent(index).len() };
+                let gone = QUEUES.lock().unwrap_or_else(PoisonError::into_inner).take(segment, now);
+                // Not under the lock: it takes a while.
+                gone.iter().for_each(Segment::let_go);
             }
         }
     }
@@ -86,32 +110,65 @@ impl Resident {
         at(range.start)..at(range.end)
     }
 
-    fn enqueue(self: &Arc<Self>, index: usize) {
-        let mut old = Vec::new();
-        {
-            let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
-            let len = self.extent(index).len();
-            queue.segments.push_back(Segment { file: Arc::downgrade(self), index, len });
-            queue.bytes += len;
-            while queue.bytes > BUDGET
-                && let Some(first) = queue.segments.pop_front()
-            {
-                queue.bytes -= first.len;
-                old.extend(first.file.upgrade().map(|file| (file, first.index)));
-            }
-        }
-        // Not under the lock: it takes a while.
-        old.into_iter().for_each(|(file, index)| file.let_go(index));
-    }
-
     /// The bytes of segment `index`.
     fn extent(&self, index: usize) -> Range<usize> {
         index * SEGMENT..((index + 1) * SEGMENT).min(self.map.len())
     }
+}
 
-    fn let_go(&self, index: usize) {
-        self.queued[index].store(false, Relaxed);
-        advise::let_go(&self.map, self.extent(index));
+impl Queues {
+    /// Takes in a segment that was read just now; those that are let go for it.
+    fn take(&mut self, segment: Segment, now: u64) -> Vec<Segment> {
+        let mut gone = Vec::new();
+        if self.kept.bytes + segment.len > KEPT
+            && let Some(oldest) = self.kept.pop()
+        {
+            match oldest.in_use(now) {
+                true => self.kept.push(oldest),
+                false => gone.push(oldest),
+            }
+        }
+        if self.kept.bytes + segment.len <= KEPT {
+            self.kept.push(segment);
+        } else {
+            self.passing.push(segment);
+        }
+        while self.passing.bytes > PASSING {
+            gone.extend(self.passing.pop());
+        }
+        gone
+    }
+}
+
+impl Queue {
+    const fn new() -> Self {
+        Self { segments: VecDeque::new(), bytes: 0 }
+    }
+
+    fn push(&mut self, segment: Segment) {
+        self.bytes += segment.len;
+        self.segments.push_back(segment);
+    }
+
+    fn pop(&mut self) -> Option<Segment> {
+        let segment = self.segments.pop_front()?;
+        self.bytes -= segment.len;
+        Some(segment)
+    }
+}
+
+impl Segment {
+    /// Whether it was read lately; of a file that was closed, nothing is.
+    fn in_use(&self, now: u64) -> bool {
+        let used = self.file.upgrade().map(|file| file.used[self.index].load(Relaxed));
+        used.is_some_and(|used| now.saturating_sub(used) < UNUSED)
+    }
+
+    fn let_go(&self) {
+        if let Some(file) = self.file.upgrade() {
+            file.used[self.index].store(0, Relaxed);
+            advise::let_go(&file.map, file.extent(self.index));
+        }
     }
 }
 
@@ -157,24 +214,51 @@ mod tests {
         rss.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
+    /// Reads `range` of `resident`, which is zeros.
+    #[cfg(target_os = "linux")]
+    fn read(resident: &Arc<Resident>, range: Range<usize>) {
+        resident.will_need(range.start as u64..range.end as u64 + 5);
+        assert!(resident.bytes()[range.clone()].iter().step_by(4096).all(|byte| *byte == 0));
+        resident.done_with(range.start as u64..range.end as u64 + 5);
+    }
+
+    // One test, for the queues are the process's.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_passes_through_the_budget() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(80 << 20).unwrap();
-        // SAFETY: nothing else knows the file.
-        let resident = Arc::new(Resident::new(unsafe { Mmap::map(file.as_file()) }.unwrap()));
-        let (len, step) = (resident.bytes().len(), 300 << 10);
-        let mut most = 0;
-        for start in (0..len).step_by(step) {
-            let end = (start + step).min(len);
-            resident.will_need(start as u64..end as u64 + 5);
-            assert!(resident.bytes()[start..end].iter().step_by(4096).all(|byte| *byte == 0));
-            resident.done_with(start as u64..end as u64 + 5);
-            most = most.max(mapped_in(&resident.map));
+    fn a_part_stays_and_the_rest_passes_through() {
+        let open = || {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(2 * KEPT as u64).unwrap();
+            // SAFETY: nothing else knows the file.
+            Arc::new(Resident::new(unsafe { Mmap::map(file.as_file()) }.unwrap()))
+        };
+        let (first, second) = (open(), open());
+        let held = || mapped_in(&first.map) + mapped_in(&second.map);
+        let sweep = |resident: &Arc<Resident>| {
+            let len = resident.bytes().len();
+            let mut most = 0;
+            for start in (0..len).step_by(300 << 10) {
+                read(resident, start..(start + (300 << 10)).min(len));
+                most = most.max(if start % (SEGMENT * 3) == 0 { held() } else { 0 });
+            }
+            most.max(held())
+        };
+        let stays = |resident: &Arc<Resident>| {
+            resident.used.iter().map(|used| used.load(Relaxed) > 0).collect::<Vec<_>>()
+        };
+        for _ in 0..2 {
+            let most = sweep(&first);
+            assert!(most <= KEPT + PASSING + 4 * SEGMENT, "{most} bytes are mapped in");
+            assert!(most > KEPT / 2, "only {most} bytes stayed");
         }
-        assert!(most <= BUDGET + 4 * SEGMENT, "{most} bytes are mapped in");
-        assert!(most > BUDGET / 2, "only {most} bytes stayed");
+        let kept = stays(&first);
+        sweep(&first);
+        assert_eq!(stays(&first), kept, "the same part stays");
+        // Another file gets the room when the first isn't in use any more.
+        for _ in 0..UNUSED as usize / second.bytes().len() + 2 {
+            assert!(sweep(&second) <= KEPT + PASSING + 4 * SEGMENT);
+        }
+        assert!(mapped_in(&first.map) < KEPT / 8 && mapped_in(&second.map) > KEPT / 2);
     }
 
     #[test]

@@ -95,6 +95,39 @@ async fn groups_and_selections_of_packed_cells() {
     }
 }
 
+#[tokio::test]
+async fn predicates_are_compared_with_packed_integers() {
+    let ctx = session();
+    for (sql, packed, opened) in [
+        ("SELECT count(*), avg(t), stddev(t), min(t), max(t), sum(t) FROM grid WHERE t > 262.125", 3, 4),
+        // The constant is within, and how many cells it has is known.
+        ("SELECT count(*) FROM grid WHERE t BETWEEN 255 AND 280.5", 3, 3),
+        (
+            "SELECT x % 7 AS k, count(t), sum(t) FROM grid WHERE t >= 255.5 AND 280 > t GROUP BY k ORDER BY k",
+            3,
+            4,
+        ),
+        ("SELECT time, max(t), avg(t) FROM grid WHERE t < 262 AND y > 3 GROUP BY time ORDER BY time", 2, 2),
+        ("SELECT y, x, count(*) FROM grid WHERE t > 265.3 AND time < 2 GROUP BY y, x ORDER BY y, x", 2, 2),
+        ("SELECT count(*), max(t) FROM grid WHERE t = 273.5", 3, 4),
+        // What packings can't stand for isn't opened.
+        ("SELECT count(*), sum(t) FROM grid WHERE t < 240 OR t > 400", 0, 0),
+        ("SELECT avg(t) FROM grid WHERE t * 2 + 1 < 480", 0, 0),
+        ("SELECT max(t) FROM grid WHERE CAST(t AS BIGINT) < 240", 0, 0),
+    ] {
+        run(&ctx, "SET millibar.grid_aggregate = true").await;
+        let (got, plan) = run(&ctx, sql).await;
+        assert_eq!(
+            (metric(&plan, "chunks_packed"), metric(&plan, "objects_opened")),
+            (packed, opened),
+            "{sql}"
+        );
+        run(&ctx, "SET millibar.grid_aggregate = false").await;
+        let (want, _) = run(&ctx, sql).await;
+        assert_eq!(rounded(&got), rounded(&want), "{sql}");
+    }
+}
+
 /// As text, numbers cut to what rounding leaves alone.
 fn rounded(batches: &[RecordBatch]) -> Vec<String> {
     let shown = pretty_format_batches(batches).unwrap().to_string();

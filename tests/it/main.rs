@@ -7,6 +7,7 @@ mod aggregates;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;
+mod codec_encode;
 mod codec_large;
 mod codec_laws;
 mod codecs;
@@ -52,5 +53,10 @@ mod support;
 mod szip;
 #[cfg(feature = "engine")]
 mod taken;
+mod validate;
+mod verify;
 #[cfg(feature = "engine")]
 mod web_server;
+#[cfg(feature = "cli")]
+mod whole_files;
+mod writer;

@@ -7,16 +7,11 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use futures::StreamExt;
-use millibar::dataset::{Chunk, Dim, GridTable};
+use millibar::dataset::{Dim, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
-use millibar::source::{Bytes, Source, Stamp};
 use millibar::tgm::{DType, Map};
-use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 const TIMES: i64 = 4;
 const LEVELS: i64 = 10;
@@ -363,64 +358,6 @@ async fn infinities_are_the_extremes_of_a_group() {
         assert_eq!(rows[4], ["|", "1", "|", "-inf", "|", "1.0", "|", "-inf", "|"], "{shown}");
         assert_eq!(rows[5], ["|", "2", "|", "|", "|", "|"], "{shown}");
     }
-}
-
-/// Bytes that take their time, and a count of how often they were asked for.
-#[derive(Debug)]
-struct Slow {
-    inner: Arc<dyn Source>,
-    reads: Arc<AtomicUsize>,
-}
-
-impl Source for Slow {
-    fn name(&self) -> &Arc<str> {
-        self.inner.name()
-    }
-
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-
-    fn stamp(&self) -> &Stamp {
-        self.inner.stamp()
-    }
-
-    fn read(&self, range: Range<u64>) -> millibar::Result<Bytes> {
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        std::thread::sleep(Duration::from_millis(5));
-        self.inner.read(range)
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_query_stops_reading() {
-    let (chunks, reads) = (600, Arc::new(AtomicUsize::new(0)));
-    let values = vec![1.0; chunks as usize * 1024];
-    let mut variable = chunked("v", DType::Float64, &[chunks, 1024], &[1, 1024], PLAIN, &values, &[]);
-    let slow = |chunk: Option<Arc<Chunk>>| {
-        let Chunk { source, object, pipeline } = &*chunk.unwrap();
-        let source = Arc::new(Slow { inner: Arc::clone(source), reads: Arc::clone(&reads) });
-        Some(Arc::new(Chunk { source, object: Arc::clone(object), pipeline: pipeline.clone() }))
-    };
-    variable.chunks = variable.chunks.iter().map(slow).collect();
-    let dims = vec![
-        dim("a", Arc::new(Int64Array::from_iter_values(0..chunks as i64))),
-        dim("b", Arc::new(Int64Array::from_iter_values(0..1024))),
-    ];
-    let grid = Arc::new(GridTable { dims, variables: vec![variable] });
-    let ctx = session(PLAIN);
-    ctx.register_table("t", Arc::new(TensorTable::new("t", grid, TableOverrides::default()))).unwrap();
-    let mut stream = ctx.sql("SELECT avg(v) FROM t").await.unwrap().execute_stream().await.unwrap();
-    assert!(
-        tokio::time::timeout(Duration::from_millis(60), stream.next()).await.is_err(),
-        "it was too quick"
-    );
-    drop(stream);
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    let seen = reads.load(Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_millis(150)).await;
-    assert_eq!(reads.load(Ordering::SeqCst), seen, "it went on reading");
-    assert!((1..chunks as usize).contains(&seen), "{seen} reads");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ fn open_file(server: &WebServer, path: &str) -> millibar::Result<RemoteFile> {
 }
 
 fn dataset(location: &str) -> millibar::Result<Dataset> {
-    open(&Location::parse(location)?, &OpenOptions::default(), &Limits::default())
+    open(&Location::parse(location)?, &OpenOptions::default())
 }
 
 fn kind(error: &Error) -> ErrorKind {

@@ -55,6 +55,7 @@ async fn what_statistics_cannot_say_is_decoded() {
         // Every cell is valid, so that counting needs no values; and every cell is 1.
         ("SELECT latitude, count(temperature) FROM era GROUP BY latitude", 0),
         ("SELECT longitude, count(mask) FROM era WHERE latitude > 0 GROUP BY longitude", 0),
+        ("SELECT longitude, bool_and(mask), bool_or(mask) FROM era WHERE latitude > 0 GROUP BY longitude", 0),
         // A seventh of these is missing.
         ("SELECT latitude, count(wind) FROM era WHERE level = 100 GROUP BY latitude", 4),
     ] {
@@ -95,6 +96,52 @@ async fn predicates_rule_chunks_out() {
     }
     let (_, metric) = reduce(&ctx, none).await;
     assert_eq!(metric("objects_opened"), 0);
+}
+
+#[tokio::test]
+async fn predicates_that_all_cells_meet_cost_nothing() {
+    let ctx = session(ZSTD);
+    let cases = [
+        // Of each chunk it is known that all cells pass, and what they come to.
+        ("SELECT avg(temperature), count(*), std(temperature) FROM era WHERE temperature > -500", 0, 40),
+        (
+            "SELECT level, count(temperature), max(temperature) FROM era WHERE temperature / 2 - 50 >= 50 GROUP BY level ORDER BY 1",
+            0,
+            40,
+        ),
+        (
+            "SELECT min(temperature) FROM era WHERE CAST(temperature AS BIGINT) BETWEEN 200 AND 324 AND level > 500",
+            0,
+            20,
+        ),
+        // All pass, and nothing but what is asked for is read.
+        ("SELECT sum(wind) FROM era WHERE temperature < 400 AND temperature IS NOT NULL", 0, 40),
+        (
+            "SELECT latitude, sum(wind) FROM era WHERE -temperature < 0 AND level = 500 GROUP BY latitude ORDER BY 1",
+            4,
+            0,
+        ),
+        // None do.
+        ("SELECT count(*), avg(wind) FROM era WHERE temperature * 2 + wind > 670 OR wind IN (21, 30)", 0, 0),
+        // Some cells are NULL, of which nothing is true.
+        ("SELECT count(*) FROM era WHERE wind > -1000", 40, 0),
+    ];
+    let mut before = Vec::new();
+    for (sql, ..) in cases {
+        before.push(text(&ctx, sql).await);
+    }
+    run(&ctx, "ANALYZE TABLE era").await.unwrap();
+    for ((sql, opened, answered), before) in cases.into_iter().zip(before) {
+        let (_, metric) = reduce(&ctx, sql).await;
+        assert_eq!((metric("objects_opened"), metric("chunks_from_statistics")), (opened, answered), "{sql}");
+        assert_eq!(digits(&text(&ctx, sql).await), digits(&before), "{sql}");
+    }
+}
+
+/// `text` with its numbers cut to what the order of additions leaves alone.
+fn digits(text: &str) -> String {
+    let word = |word: &str| word.parse::<f64>().map_or(word.into(), |value| format!("{value:.9}"));
+    text.split_whitespace().map(word).collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test]

@@ -17,14 +17,14 @@ use super::objects::{Chunks, Objects, Record};
 use super::stats::VariableStats;
 use super::{Dataset, Dim, GridTable, Location, OpenOptions, Variable};
 use crate::codec::Verify;
-use crate::source::{Address, Bytes, Source, Stamp, remote};
+use crate::source::{Address, Bytes, NewFile, Source, Stamp, remote};
 use crate::tensor::ChunkGrid;
 use crate::tgm::{DType, Descriptor, Limits, Map, Value};
 use crate::{Error, Place, Result};
 use coord::Labels;
 use file::{Column, Columns, Sound};
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -163,7 +163,8 @@ fn key(options: &OpenOptions) -> Vec<(String, String)> {
         ("message_index", options.message_index.map(|index| index.to_string())),
         ("missing", said(options.missing == super::Missing::Null)),
         ("skip_broken", said(options.skip_broken)),
-        ("verify_hash", said(options.verify_hash == Verify::FullDecodes)),
+        ("verify_hash", said(options.verify_hash != Verify::Off)),
+        ("limits", (options.limits != Limits::default()).then(|| options.limits.to_string())),
     ];
     entries.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
 }
@@ -289,8 +290,12 @@ impl Dataset {
         let bytes = columns.finish(&header).map_err(io)?;
         let len = bytes.len() as u64;
         match path {
-            Address::Path(path) => file::replace(path, &bytes)?,
-            Address::Url(url) => remote::write(url, bytes)?,
+            Address::Path(path) => {
+                let mut file = NewFile::create(path)?;
+                file.write_all(&bytes).map_err(|e| Error::io(path.to_string_lossy(), e))?;
+                file.commit()?;
+            }
+            Address::Url(url) => remote::write(&url, bytes)?,
         }
         Ok(len)
     }

@@ -4,14 +4,16 @@
 //! tasks of a partition   | done | at work | told | told | not yet ...
 //!                                         <- BUDGET ->
 //! ```
-//! Those whose statistics are known aren't told. Of files at hand only objects that are decoded whole are: uncompressed
+//! Only objects that statistics don't spare are told. Of files at hand only those that are decoded whole are: uncompressed
 //! ones are reduced as fast as they come, and of ranges it isn't known beforehand where in the object they are. Files that
 //! have to be fetched are told whatever will be.
 
+use super::cells::Cut;
 use super::queue::Queue;
 use super::reduction::Reduction;
-use super::work::{DirectPass, Task, Work};
-use crate::tensor::Place;
+use super::work::{CellsOf, Task, Work};
+use crate::dataset::Variable;
+use crate::tensor::{Parts, Place};
 
 /// Encoded bytes that are told beyond those that were read.
 const BUDGET: u64 = 8 << 20;
@@ -52,9 +54,23 @@ impl ReadAhead {
             match &work.partitions[self.partition][task] {
                 Task::Direct { pass, places } if at < places.end - places.start => {
                     let pass = &work.passes[*pass];
+                    let variable = &reduction.grid.variables[pass.variable];
                     let at = places.start + at;
-                    let place = pass.parts.numbers(at..at + 1).next();
-                    self.told += place.map_or(0, |place| weight(tell(reduction, pass, at, place)));
+                    // What is known of a whole chunk answers for it.
+                    if !nth(&pass.parts, at).is_some_and(|place| answers(variable, place)) {
+                        self.told += tell(reduction, variable, &pass.parts, at);
+                    }
+                    self.next.1 += 1;
+                }
+                Task::Cells { side, cells: CellsOf::Parts(places) } if at < places.end - places.start => {
+                    let at = places.start + at;
+                    let plan = work.cells[*side as usize].as_ref();
+                    if let Some((plan, Cut::Chunks(parts))) = plan.map(|plan| (plan, &plan.cut))
+                        && !plan.spares(reduction, parts, at)
+                    {
+                        let told = plan.variables(reduction).map(|variable| tell(reduction, variable, parts, at));
+                        self.told += told.sum::<u64>();
+                    }
                     self.next.1 += 1;
                 }
                 _ => self.next = (task + 1, 0),
@@ -68,20 +84,31 @@ fn weight(bytes: u64) -> u64 {
     if bytes == 0 { 0 } else { bytes.max(LEAST) }
 }
 
-/// Tells the file of the chunk at `place`, the one with number `at`. Returns how many bytes that are.
-fn tell(reduction: &Reduction, pass: &DirectPass, at: u64, place: Place) -> u64 {
-    let variable = &reduction.grid.variables[pass.variable];
-    let Some(facts) = variable.chunks.facts(place.chunk).filter(|_| place.kept > 0) else { return 0 };
-    let known = place.kept == facts.elements && variable.stats.get(place.chunk).is_some();
+/// The place that is number `at`.
+fn nth(parts: &Parts, at: u64) -> Option<Place> {
+    parts.numbers(at..at + 1).next()
+}
+
+/// Whether statistics of a chunk of which all cells are kept are known.
+fn answers(variable: &Variable, place: Place) -> bool {
+    let whole = variable.chunks.facts(place.chunk).is_some_and(|facts| facts.elements == place.kept);
+    whole && variable.stats.get(place.chunk).is_some()
+}
+
+/// Tells the file of the chunk of the part with number `at` what will be read of it, if that is known. Returns what
+/// it counts for.
+fn tell(reduction: &Reduction, variable: &Variable, parts: &Parts, at: u64) -> u64 {
+    let Some(place) = nth(parts, at).filter(|place| place.kept > 0) else { return 0 };
+    let Some(facts) = variable.chunks.facts(place.chunk) else { return 0 };
     let threshold = reduction.scan.options().range_threshold;
-    if !known && !variable.chunks.is_at_hand(place.chunk) {
-        return pass.parts.get(at).map_or(0, |part| variable.announce(&part, threshold));
+    if !variable.chunks.is_at_hand(place.chunk) {
+        return weight(parts.get(at).map_or(0, |part| variable.announce(&part, threshold)));
     }
     let few = place.kept as f64 <= threshold * facts.elements as f64;
     let decoded = facts.elements.saturating_mul(variable.dtype.width().unwrap_or(1) as u64);
-    if known || (facts.seeks && few) || facts.bytes >= decoded {
+    if (facts.seeks && few) || facts.bytes >= decoded {
         return 0;
     }
     variable.chunks.will_need(place.chunk);
-    facts.bytes
+    weight(facts.bytes)
 }

@@ -9,7 +9,9 @@
 //! Only passes that want nothing but extremes are sifted while planning: merging the same extremes twice changes
 //! nothing, so partitions can share what is known from the start.
 
+use super::cells::{self, CellsPlan};
 use super::reduction::Reduction;
+use super::sink::SinkAnswer;
 use super::work::DirectPass;
 use super::worker::Worker;
 use crate::codec::Piece;
@@ -17,8 +19,9 @@ use crate::dataset::Variable;
 use crate::dataset::read::Collect;
 use crate::dataset::stats::ChunkStats;
 use crate::engine::external;
+use crate::engine::verdict::Verdict;
 use crate::reduce::{Accumulators, Answer, ChunkReducer, GroupMap, NanPolicy, Wants, brings_nothing};
-use crate::tensor::Part;
+use crate::tensor::{Part, Parts};
 use datafusion::common::Result;
 
 /// Parts that are looked at while planning, at most: of a million, workers find out one by one.
@@ -39,12 +42,12 @@ pub(super) fn answered(reduction: &Reduction, pass: &DirectPass, place: u64) -> 
         let variable = &reduction.grid.variables[pass.variable];
         find(reduction, pass, &part, &reduction.groups.map, variable)
     };
-    planned(reduction, pass) && pass.parts.get(place).and_then(found).is_some()
+    known(reduction, pass) && pass.parts.get(place).and_then(found).is_some()
 }
 
-/// Whether it pays to look at statistics while planning.
-fn planned(reduction: &Reduction, pass: &DirectPass) -> bool {
-    reduction.grid.variables[pass.variable].stats.known() > 0 && pass.parts.places() <= PLANNED
+/// Whether statistics of any chunk are known.
+fn known(reduction: &Reduction, pass: &DirectPass) -> bool {
+    reduction.grid.variables[pass.variable].stats.known() > 0
 }
 
 fn find(
@@ -69,7 +72,7 @@ pub(super) fn sift(
     let variable = &reduction.grid.variables[pass.variable];
     let map = &reduction.groups.map;
     let mut spared = Spared::default();
-    if !pass.extremes || !planned(reduction, pass) {
+    if !pass.extremes || !known(reduction, pass) || pass.parts.places() > PLANNED {
         return Ok(None);
     }
     let mut states = Accumulators::try_new(variable.dtype, map.groups(), pass.wants, reduction.nan_policy())?;
@@ -97,6 +100,37 @@ pub(super) fn sift(
     });
     pass.start = Some(states);
     Ok(Some((left.into_iter().map(|(_, part)| part).collect(), spared)))
+}
+
+impl CellsPlan {
+    /// What statistics answer for the kept cells of `part`, sink by sink, if all of these meet the predicates; `None`
+    /// if that doesn't do for all sinks.
+    pub(super) fn answers(
+        &self,
+        reduction: &Reduction,
+        part: &Part,
+        map: &GroupMap,
+    ) -> Option<Vec<SinkAnswer>> {
+        let flow = self.open.as_ref()?;
+        flow.sinks.iter().map(|sink| sink.answer(reduction, &flow.inputs, part, map)).collect()
+    }
+
+    /// Whether the part at `place` of `parts` is seen not to be read: no cell meets the predicates, or all do and
+    /// statistics answer.
+    pub(super) fn spares(&self, reduction: &Reduction, parts: &Parts, place: u64) -> bool {
+        let known = |variable: &Variable| variable.stats.known() > 0;
+        if self.open.is_none() || parts.places() > PLANNED || !self.variables(reduction).any(known) {
+            return false;
+        }
+        parts.get(place).is_some_and(|part| {
+            let piece = cells::Piece::Part(part.clone());
+            match self.verdict(reduction, &piece) {
+                Verdict::Never => true,
+                Verdict::Always => self.answers(reduction, &part, &reduction.groups.map).is_some(),
+                Verdict::Unknown => false,
+            }
+        })
+    }
 }
 
 /// Which of two chunks is likelier to hold the extreme that is wanted.

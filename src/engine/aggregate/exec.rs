@@ -4,12 +4,13 @@ use super::ahead::ReadAhead;
 use super::partial::Partial;
 use super::queue::Queue;
 use super::reduction::Reduction;
-use super::work::Work;
+use super::work::{Keep, Work};
 use super::worker::{Worker, sliced};
 use crate::dataset::read::Reader;
+use crate::engine::leaf::leaf_plan;
 use crate::engine::metrics::ScanMetrics;
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
@@ -18,10 +19,12 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions, SchedulingType,
 };
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, apply_expression_roots,
@@ -45,6 +48,8 @@ const BATCHES_AHEAD: usize = 2;
 /// Partial    those of the work     states of its own groups, as the partial aggregate would yield them
 /// Complete   one                   states of all parts, merged by the number of the group, then final values
 /// ```
+/// Where the memory pool turns out not to have room for all groups at once, the complete stage runs as two: states
+/// are handed on part by part, as far as they can be, and DataFusion's final aggregate, which can spill, merges them.
 #[derive(Debug)]
 pub struct GridAggregateExec {
     reduction: Arc<Reduction>,
@@ -56,18 +61,18 @@ pub struct GridAggregateExec {
 }
 
 /// What comes out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum Stage {
     /// Partial states.
     Partial,
-    /// Final values.
-    Complete,
+    /// Final values, as this aggregate would yield them.
+    Complete(Box<AggregateExec>),
 }
 
 impl GridAggregateExec {
     /// In the place of the partial aggregate that `reduction` was made from.
-    pub(super) fn partial(reduction: Reduction, work: Work) -> Self {
-        let (reduction, work) = (Arc::new(reduction), Arc::new(work));
+    pub(super) fn partial(reduction: Arc<Reduction>, work: Work) -> Self {
+        let work = Arc::new(work);
         let properties = PlanProperties::new(
             EquivalenceProperties::new(Arc::clone(&reduction.schema)),
             Partitioning::UnknownPartitioning(work.partitions.len()),
@@ -94,7 +99,7 @@ impl GridAggregateExec {
         let exprs = aggregate.aggr_expr().iter().zip(&self.reduction.aggregates);
         let same = aggregate.aggr_expr().len() == self.reduction.aggregates.len()
             && exprs.into_iter().all(|(expr, own)| *expr == own.expr);
-        if self.stage != Stage::Partial || !self.work.dense || !same_keys || !same {
+        if !matches!(self.stage, Stage::Partial) || !self.work.dense || !same_keys || !same {
             return Ok(None);
         }
         let schema = aggregate.schema();
@@ -109,7 +114,48 @@ impl GridAggregateExec {
             Boundedness::Bounded,
         );
         let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
-        Ok(Some(Self::new(reduction, work, Stage::Complete, schema, properties)))
+        let stage = Stage::Complete(Box::new(aggregate.clone()));
+        Ok(Some(Self::new(reduction, work, stage, schema, properties)))
+    }
+
+    /// The same as `complete` in two stages, the second of which can spill, where the pool has no room for the states
+    /// and values of all groups; `None` where it has, or where states can't be handed on part by part.
+    fn spilling(
+        &self,
+        complete: &AggregateExec,
+        context: &TaskContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if !self.reduction.grouped() {
+            return Ok(None);
+        }
+        let width = |field: &FieldRef| field.data_type().primitive_width().unwrap_or(16) + 1;
+        let row = self.schema.fields().iter().map(width).sum::<usize>();
+        let values = self.reduction.groups.map.groups().saturating_mul(row);
+        let worker = self.work.states.saturating_add(self.work.buffers);
+        let wanted = worker.saturating_mul(self.work.partitions.len()).saturating_add(values);
+        let room = MemoryConsumer::new("GridAggregateExec").register(context.memory_pool());
+        if room.try_grow(wanted).is_ok() {
+            return Ok(None);
+        }
+        let Ok(work) = Work::plan(&self.reduction, Keep::Parts) else { return Ok(None) };
+        let mut partial = Self::partial(Arc::clone(&self.reduction), work);
+        partial.metrics = self.metrics.clone();
+        let gathered = Arc::new(CoalescePartitionsExec::new(Arc::new(partial)));
+        let complete: Arc<dyn ExecutionPlan> = Arc::new(complete.clone());
+        let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        let complete = complete.replace_children(vec![gathered], recompute)?;
+        Ok(Some(match self.properties.output_ordering() {
+            Some(order) => Arc::new(SortExec::new(order.clone(), complete)),
+            None => complete,
+        }))
+    }
+
+    /// The same groups, of whose order nothing is declared.
+    pub(super) fn unordered(&self) -> Self {
+        let unknown = EquivalenceProperties::new(Arc::clone(&self.schema));
+        let properties = PlanProperties::clone(&self.properties).with_eq_properties(unknown);
+        let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
+        Self::new(reduction, work, self.stage.clone(), Arc::clone(&self.schema), properties)
     }
 
     fn new(
@@ -164,7 +210,8 @@ impl DisplayAs for GridAggregateExec {
         let selection = reduction.scan.describe_selection();
         let predicates: Vec<_> = reduction.predicates.iter().map(|predicate| predicate.to_string()).collect();
         let (touched, total) = self.work.chunks;
-        let paths = reduction.paths();
+        let packed = self.work.cells.iter().flatten().any(|plan| plan.compares_packed(reduction));
+        let paths = reduction.paths(packed);
         let lists = [
             ("aggr", &aggregates),
             ("path", &paths),
@@ -191,6 +238,11 @@ impl DisplayAs for GridAggregateExec {
             0 => {}
             known => write!(f, ", statistics={known}/{total}")?,
         }
+        match self.work.unsplit {
+            0 => {}
+            1 => write!(f, ", one object can't be shared by workers")?,
+            many => write!(f, ", {many} objects can't be shared by workers")?,
+        }
         if matches!(format, DisplayFormatType::Verbose) {
             write!(f, ", groups={}, dense={}", reduction.groups.map.groups(), self.work.dense)?;
         }
@@ -199,17 +251,7 @@ impl DisplayAs for GridAggregateExec {
 }
 
 impl ExecutionPlan for GridAggregateExec {
-    fn name(&self) -> &str {
-        "GridAggregateExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        Vec::new()
-    }
+    leaf_plan!("GridAggregateExec");
 
     fn apply_expressions(
         &self,
@@ -221,25 +263,15 @@ impl ExecutionPlan for GridAggregateExec {
         apply_expression_roots(reduction.predicates.iter().chain(arguments), f)
     }
 
-    fn replace_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-        _options: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if children.is_empty() { Ok(self) } else { internal_err!("GridAggregateExec has no children") }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute))
-    }
-
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let partitions = self.properties.output_partitioning().partition_count();
         if partition >= partitions {
             return internal_err!("there are {partitions} partitions, not {partition}");
+        }
+        if let Stage::Complete(aggregate) = &self.stage
+            && let Some(stages) = self.spilling(aggregate, &context)?
+        {
+            return stages.execute(partition, context);
         }
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
         let send = stream.tx();
@@ -249,7 +281,7 @@ impl ExecutionPlan for GridAggregateExec {
                 let job = self.job(partition, queue, &context)?;
                 stream.spawn_blocking(move || job.emit_states(&send));
             }
-            Stage::Complete => {
+            Stage::Complete(_) => {
                 let parts = 0..self.work.partitions.len();
                 let helping = self.reduction.aggregates.iter().all(|aggregate| aggregate.function.commutes());
                 let queue = Arc::new(Queue::new(&self.work, helping));
@@ -260,10 +292,6 @@ impl ExecutionPlan for GridAggregateExec {
             }
         }
         Ok(stream.build())
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 }
 

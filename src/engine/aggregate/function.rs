@@ -39,9 +39,9 @@ pub(super) enum Function {
     Sum,
     /// State: UInt64 count, Float64 sum.
     Avg,
-    /// State: the smallest value.
+    /// State: the smallest value; of truths, `bool_and`, since false is below true.
     Min,
-    /// State: the largest value.
+    /// State: the largest value; of truths, `bool_or`.
     Max,
     /// Variance and standard deviation; state: UInt64 count, Float64 mean, Float64 M2.
     Moments,
@@ -62,9 +62,9 @@ impl Function {
     pub(super) fn of(aggregate: &AggregateFunctionExpr) -> Self {
         let inner = aggregate.fun().inner();
         let ordered = !aggregate.order_sensitivity().is_insensitive();
-        if inner.is::<Min>() || inner.is::<TotalMin>() {
+        if inner.is::<Min>() || inner.is::<TotalMin>() || inner.is::<BoolAnd>() {
             Self::Min
-        } else if inner.is::<Max>() || inner.is::<TotalMax>() {
+        } else if inner.is::<Max>() || inner.is::<TotalMax>() || inner.is::<BoolOr>() {
             Self::Max
         } else if aggregate.is_distinct() || ordered {
             Self::Other
@@ -212,8 +212,6 @@ impl Aggregate {
         let inner = self.expr.fun().inner();
         self.expr.is_distinct()
             || matches!(self.function, Function::Min | Function::Max)
-            || inner.is::<BoolAnd>()
-            || inner.is::<BoolOr>()
             || inner.is::<ApproxDistinct>()
             || inner.is::<ArgExtreme>()
     }
@@ -355,7 +353,8 @@ pub(super) fn follows_total_order(expr: &AggregateFunctionExpr, grouped: bool) -
 /// Whether reducing decoded elements of `dtype` gives what `function` gives for the column cast to `cast`.
 fn reads_as(function: Function, dtype: DType, cast: Option<&DataType>, states: &[DataType]) -> bool {
     use DataType::{Decimal128, Float64, Int64, UInt64};
-    if dtype.is_complex() || (dtype == DType::Bitmask && function != Function::Count) {
+    let ordered = matches!(function, Function::Count | Function::Min | Function::Max);
+    if dtype.is_complex() || (dtype == DType::Bitmask && !ordered) {
         return false;
     }
     let to = cast.cloned().unwrap_or_else(|| arrow_type(dtype));

@@ -37,6 +37,7 @@ mod reduction;
 mod rule;
 mod sink;
 mod states;
+mod within;
 mod work;
 mod worker;
 

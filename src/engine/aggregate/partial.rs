@@ -1,13 +1,14 @@
 //! The states that one partition (or one task) keeps, and the batches that they become.
 
-use super::cells::{CellsPlan, Tile};
+use super::cells::{CellsPlan, Course, Tile};
 use super::function::{Aggregate, Path};
 use super::reduction::Reduction;
 use super::sink::{Sink, count};
 use super::states;
 use super::work::Work;
+use crate::codec::Piece;
 use crate::engine::external;
-use crate::reduce::expr::Kept;
+use crate::reduce::expr::{Kept, Segment};
 use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
@@ -113,27 +114,65 @@ impl Partial {
     /// Those of making accumulators.
     pub(super) fn expect(&mut self, plan: &CellsPlan) -> Result<()> {
         let groups = self.map.groups();
-        let sinks = plan.sinks.iter().map(|sink| Sink::try_new(sink, &self.reduction, groups, plan.times));
+        let sinks = plan.gated.sinks.iter();
+        let sinks = sinks.map(|sink| Sink::try_new(sink, &self.reduction, groups, plan.times));
         self.sinks[plan.side as usize] = sinks.collect::<Result<_>>()?;
         Ok(())
     }
 
-    /// Adds the cells of `tile`, which `plan`'s program has run for; `reducer` knows their groups.
+    /// Adds the cells of `tile`, which `course`'s program has run for; `reducer` knows their groups.
     ///
     /// # Errors
     /// Those of the kernels and accumulators.
     pub(super) fn add_tile(
         &mut self,
-        plan: &CellsPlan,
+        course: &Course<'_>,
         tile: &Tile<'_>,
         reducer: &mut ChunkReducer<'_>,
     ) -> Result<()> {
+        let Course { plan, flow, .. } = course;
         if plan.decides {
-            let kept = plan.gate.map_or(Kept::All, |gate| tile.machine.kept(gate));
-            count(tile, kept, reducer, &mut self.cells)?;
+            let kept = flow.gate.map_or(Kept::All, |gate| tile.machine.kept(gate));
+            count(tile.segments, kept, reducer, &mut self.cells)?;
         }
-        let mut sinks = self.sinks[plan.side as usize].iter_mut().zip(&plan.sinks);
+        let mut sinks = self.sinks[plan.side as usize].iter_mut().zip(&flow.sinks);
         sinks.try_for_each(|(sink, plan)| sink.add(plan, tile, reducer, self.map.groups()))
+    }
+
+    /// Adds the `kept` ones of the cells of `piece`, from element `first` of the chunk on, whose sinks take them as
+    /// they are.
+    ///
+    /// # Errors
+    /// Those of the kernels.
+    pub(super) fn add_piece(
+        &mut self,
+        course: &Course<'_>,
+        first: u64,
+        piece: Piece<'_>,
+        kept: Kept<'_>,
+        reducer: &mut ChunkReducer<'_>,
+    ) -> Result<()> {
+        if course.plan.decides {
+            count(&[Segment { first, len: piece.len() }], kept, reducer, &mut self.cells)?;
+        }
+        let mut sinks = self.sinks[course.plan.side as usize].iter_mut();
+        sinks.try_for_each(|sink| sink.add_piece(first, piece, kept, reducer))
+    }
+
+    /// Adds the kept cells of `part`, all of which meet the predicates of `plan`, from statistics; `false`, with
+    /// nothing added, if these don't answer for all sinks.
+    ///
+    /// # Errors
+    /// Those of the kernels.
+    pub(super) fn answer(&mut self, plan: &CellsPlan, part: &Part) -> Result<bool> {
+        let Some(answers) = plan.answers(&self.reduction, part, &self.map) else { return Ok(false) };
+        if plan.decides {
+            ChunkReducer::new(part, &self.map).count_rows(&mut self.cells).map_err(external)?;
+        }
+        for (sink, answer) in self.sinks[plan.side as usize].iter_mut().zip(&answers) {
+            sink.add_answer(answer, part, &self.map)?;
+        }
+        Ok(true)
     }
 
     /// Adds the states of `other`, of the same reduction and groups, whose cells come after those seen so far.

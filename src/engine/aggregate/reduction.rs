@@ -115,7 +115,8 @@ impl Reduction {
     /// labels        likewise, of one cell for each combination of labels that matters, without decoding
     /// accumulator   through DataFusion's own accumulator, for the groups that the grid knows
     /// ```
-    pub(super) fn paths(&self) -> Vec<String> {
+    /// `packed` says whether predicates are compared with packed integers.
+    pub(super) fn paths(&self, packed: bool) -> Vec<String> {
         let path = |aggregate: &Aggregate| match &aggregate.path {
             Path::Arithmetic(_) => "geometry".into(),
             Path::Direct { .. } if aggregate.function == Function::Edge => {
@@ -127,14 +128,14 @@ impl Reduction {
                 let native = route == Route::Native;
                 let place = if *side == Side::Coords { "labels" } else { "cells" };
                 let place = if native { format!("accumulator of {place}") } else { place.into() };
-                format!("{place} ({})", self.why_cells(aggregate, route))
+                format!("{place} ({})", self.why_cells(aggregate, route, packed))
             }
         };
         self.aggregates.iter().map(path).collect()
     }
 
     /// Why an aggregate isn't reduced from decoded blocks alone.
-    fn why_cells(&self, aggregate: &Aggregate, route: Route) -> String {
+    fn why_cells(&self, aggregate: &Aggregate, route: Route, packed: bool) -> String {
         if route == Route::Native && aggregate.function == Function::Other {
             let name = aggregate.expr.fun().name();
             return match (aggregate.expr.is_distinct(), aggregate.order.is_empty()) {
@@ -147,7 +148,7 @@ impl Reduction {
             return "no kernel for its argument's type".into();
         }
         if !self.predicates.is_empty() {
-            return "predicates on values".into();
+            return if packed { "predicates on packed values" } else { "predicates on values" }.into();
         }
         if aggregate.filter.as_ref().is_some_and(|filter| dims_of(filter, &self.coords).is_none()) {
             return "its filter is on values".into();

@@ -3,7 +3,7 @@
 use super::Refusal;
 use super::exec::GridAggregateExec;
 use super::reduction::Reduction;
-use super::work::Work;
+use super::work::{Keep, Work};
 use crate::engine::config::MillibarConfig;
 use crate::engine::scan::TensorScanExec;
 use datafusion::common::Result;
@@ -40,7 +40,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let options = MillibarConfig::of(config);
         if !options.grid_aggregate {
-            return through_rows(plan);
+            return without_misleading_orders(plan);
         }
         let rewritten = plan.transform_up(|node| {
             let Some(aggregate) = node.downcast_ref::<AggregateExec>() else {
@@ -58,7 +58,7 @@ impl PhysicalOptimizerRule for GridAggregateRule {
                 if options.grid_final { completed(stages.as_ref().unwrap_or(&node))? } else { None };
             Ok(complete.or(stages).map_or_else(|| Transformed::no(node), Transformed::yes))
         });
-        through_rows(rewritten?.data)
+        without_misleading_orders(rewritten?.data)
     }
 
     fn name(&self) -> &str {
@@ -92,24 +92,37 @@ fn scans_tensor(plan: &Arc<dyn ExecutionPlan>) -> bool {
     }
 }
 
-/// `plan` without the orders of scans that DataFusion would take too much from: it thinks of an order by a group
-/// key as none within a group, but a grouping set without that key has groups of many of its values.
-fn through_rows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    let misled = |aggregate: &AggregateExec| {
-        let ordered = |expr: &Arc<AggregateFunctionExpr>| !expr.order_sensitivity().is_insensitive();
-        aggregate.group_expr().has_grouping_set() && aggregate.aggr_expr().iter().any(ordered)
+/// `plan` without the orders of scans and reductions below aggregates that DataFusion plans wrongly over them.
+fn without_misleading_orders(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let unordered = |node: Arc<dyn ExecutionPlan>| {
+        let scan =
+            node.downcast_ref::<TensorScanExec>().map(|scan| scan.unordered().map(|it| Arc::new(it) as _));
+        let reduction = || node.downcast_ref::<GridAggregateExec>().map(|it| Arc::new(it.unordered()) as _);
+        let found: Option<Arc<dyn ExecutionPlan>> = scan.transpose()?.or_else(reduction);
+        Ok(found.map_or_else(|| Transformed::no(node), Transformed::yes))
     };
     let rewritten = plan.transform_up(|node| match node.downcast_ref::<AggregateExec>() {
-        Some(aggregate) if misled(aggregate) && scans_tensor(aggregate.input()) => {
-            node.transform_down(|node| {
-                let scan =
-                    node.downcast_ref::<TensorScanExec>().map(TensorScanExec::unordered).transpose()?;
-                Ok(scan.map_or_else(|| Transformed::no(node), |scan| Transformed::yes(Arc::new(scan))))
-            })
-        }
+        Some(aggregate) if is_misled(aggregate) => node.transform_down(unordered),
         _ => Ok(Transformed::no(node)),
     });
     Ok(rewritten?.data)
+}
+
+/// Whether DataFusion makes too much of the order of `aggregate`'s input.
+///
+/// - Grouping sets: it thinks that rows in order by a key make groups in order by it, also in sets that leave the key
+///   out, where it is NULL; and that within a group the key is always the same.
+/// - Ordered aggregates over joins: when a join swaps its sides its output may gain an order that is the reverse of
+///   what an aggregate wants. The partial aggregate then turns to the reversed function; the final one doesn't.
+fn is_misled(aggregate: &AggregateExec) -> bool {
+    let ordered = |expr: &Arc<AggregateFunctionExpr>| !expr.order_sensitivity().is_insensitive();
+    aggregate.group_expr().has_grouping_set()
+        || (aggregate.aggr_expr().iter().any(ordered) && joins(aggregate.input()))
+}
+
+fn joins(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let children = plan.children();
+    children.len() > 1 || children.into_iter().any(joins)
 }
 
 /// `plan` with the reason noted in its scan, where `EXPLAIN` shows it.
@@ -123,8 +136,8 @@ fn noted(plan: Arc<dyn ExecutionPlan>, why: &str) -> Result<Arc<dyn ExecutionPla
 
 fn partial_on_grid(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>, Refusal> {
     let reduction = Reduction::try_new(aggregate, aggregate.schema())?;
-    let work = Work::plan(&reduction)?;
-    Ok(Arc::new(GridAggregateExec::partial(reduction, work)))
+    let work = Work::plan(&reduction, Keep::Fitting)?;
+    Ok(Arc::new(GridAggregateExec::partial(Arc::new(reduction), work)))
 }
 
 /// What takes the place of `plan` if it is a final aggregate right above a reduction that can yield its values.

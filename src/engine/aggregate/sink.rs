@@ -7,10 +7,14 @@ use super::native::Native;
 use super::partial::Outcome;
 use super::reduction::Reduction;
 use super::states;
+use super::within::excludes_null;
 use super::work::add_wants;
+use crate::codec::{Block, Piece};
+use crate::dataset::stats::ChunkStats;
 use crate::engine::external;
-use crate::reduce::expr::{Data, Kept, Node, TILE, Type};
-use crate::reduce::{Accumulators, ChunkReducer, NanPolicy, Wants};
+use crate::reduce::expr::{Data, Kept, Node, Segment, TILE, Type};
+use crate::reduce::{Accumulators, Answer, ChunkReducer, GroupMap, NanPolicy, Wants};
+use crate::tensor::Part;
 use crate::tgm::DType;
 use datafusion::arrow::array::{
     Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int32Array, Int64Array, UInt64Array,
@@ -20,7 +24,7 @@ use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::IsNotNullExpr;
+use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, Literal};
 use std::sync::Arc;
 
 /// Who accumulates the cells of an aggregate.
@@ -67,6 +71,54 @@ pub(super) struct SinkPlan {
     members: Vec<usize>,
 }
 
+impl SinkPlan {
+    /// The aggregates that it serves, by their place in the reduction.
+    pub(super) fn members(&self) -> &[usize] {
+        &self.members
+    }
+
+    /// Whether it takes the cells that `gate` keeps, as a codec has them, or only their number.
+    pub(super) fn takes_pieces(&self, gate: Option<Node>) -> bool {
+        self.keep == gate && matches!(self.input, SinkInput::Cells | SinkInput::Variable { .. })
+    }
+
+    /// How the statistics of its chunk answer for all kept cells of `part`, in the groups of `map`; `inputs` are
+    /// the variables of its flow.
+    pub(super) fn answer(
+        &self,
+        reduction: &Reduction,
+        inputs: &[usize],
+        part: &Part,
+        map: &GroupMap,
+    ) -> Option<SinkAnswer> {
+        match self.input {
+            _ if self.keep.is_some() => None,
+            SinkInput::Cells => Some(SinkAnswer::Cells),
+            SinkInput::Variable { input, nan, .. } => {
+                let stats = reduction.grid.variables[*inputs.get(input)?].stats.get(part.chunk)?;
+                let answer = Answer::find(part, map, &stats, self.wants(reduction), nan)?;
+                Some(SinkAnswer::States(stats, answer))
+            }
+            SinkInput::Values(..) | SinkInput::Arrays(_) => None,
+        }
+    }
+
+    /// What its aggregates need of the kernels.
+    fn wants(&self, reduction: &Reduction) -> Wants {
+        let mut wants = Wants::default();
+        self.members.iter().for_each(|&member| add_wants(&mut wants, reduction.aggregates[member].function));
+        wants
+    }
+}
+
+/// What statistics say to a sink.
+pub(super) enum SinkAnswer {
+    /// There are as many cells as geometry says.
+    Cells,
+    /// What is known of the chunk, and how that answers.
+    States(ChunkStats, Answer),
+}
+
 #[derive(Debug, PartialEq)]
 enum SinkInput {
     /// Nothing but that there is a cell.
@@ -107,7 +159,7 @@ pub(super) fn plan_sinks(
                     sink.members.push(index);
                     continue;
                 }
-                not_null(aggregate, compiler)?;
+                not_null(reduction, aggregate, compiler)?;
                 SinkInput::Cells
             }
             input => input,
@@ -142,7 +194,7 @@ fn sink_input(
             if let Some(of) = direct(Function::Count, &aggregate.args, &aggregate.states, grid, coords) {
                 return Ok(variable(compiler, of));
             }
-            not_null(aggregate, compiler)?;
+            not_null(reduction, aggregate, compiler)?;
             Ok(SinkInput::Cells)
         }
         Route::Variable(of) => Ok(variable(compiler, of)),
@@ -171,9 +223,16 @@ fn sink_input(
     }
 }
 
-/// Narrows the guard to the cells in which no argument is NULL.
-fn not_null(aggregate: &Aggregate, compiler: &mut Compiler<'_>) -> Result<()> {
-    for arg in &aggregate.args {
+/// Narrows the guard to the cells in which no argument is NULL, unless there are no others, or the predicates keep none.
+fn not_null(reduction: &Reduction, aggregate: &Aggregate, compiler: &mut Compiler<'_>) -> Result<()> {
+    let never =
+        |arg: &Arc<dyn PhysicalExpr>| match (arg.downcast_ref::<Literal>(), arg.downcast_ref::<Column>()) {
+            (Some(literal), _) => !literal.value().is_null(),
+            (_, Some(column)) => reduction.variable(column.index()).is_none(),
+            _ => false,
+        };
+    let null = |arg: &&Arc<dyn PhysicalExpr>| !never(arg) && !excludes_null(&reduction.predicates, arg);
+    for arg in aggregate.args.iter().filter(null) {
         let not_null: Arc<dyn PhysicalExpr> = Arc::new(IsNotNullExpr::new(Arc::clone(arg)));
         let mask = compiler.mask(&not_null)?;
         compiler.also(mask)?;
@@ -189,6 +248,8 @@ pub(super) struct Sink {
     /// Cells that each cell stands for.
     times: u64,
     both: Vec<bool>,
+    /// Truths as the kernels take them.
+    truths: Vec<u8>,
 }
 
 enum Held {
@@ -207,9 +268,8 @@ impl Sink {
     pub(super) fn try_new(plan: &SinkPlan, reduction: &Reduction, groups: usize, times: u64) -> Result<Self> {
         let aggregates = plan.members.iter().map(|&member| &reduction.aggregates[member]);
         let states = |dtype: DType, nan: NanPolicy| {
-            let mut wants = Wants::default();
-            aggregates.clone().for_each(|aggregate| add_wants(&mut wants, aggregate.function));
-            Accumulators::try_new(dtype, groups, wants, nan).map(|states| Held::States(Box::new(states)))
+            let states = Accumulators::try_new(dtype, groups, plan.wants(reduction), nan);
+            states.map(|states| Held::States(Box::new(states)))
         };
         let held = match plan.input {
             SinkInput::Cells => Held::Counts(vec![0; groups]),
@@ -221,7 +281,7 @@ impl Sink {
                 Held::Native(native.collect::<Result<_>>()?)
             }
         };
-        Ok(Self { members: plan.members.clone(), held, times, both: Vec::new() })
+        Ok(Self { members: plan.members.clone(), held, times, both: Vec::new(), truths: Vec::new() })
     }
 
     /// Bytes held.
@@ -250,7 +310,7 @@ impl Sink {
             return Ok(());
         }
         let (block, valid) = match (&plan.input, &mut self.held) {
-            (SinkInput::Cells, Held::Counts(counts)) => return count(tile, kept, reducer, counts),
+            (SinkInput::Cells, Held::Counts(counts)) => return count(tile.segments, kept, reducer, counts),
             (SinkInput::Arrays(nodes), Held::Native(native)) => {
                 return add_arrays(nodes, native, tile, kept, reducer, total);
             }
@@ -259,7 +319,15 @@ impl Sink {
                 (input.block, input.valid.map_or(Kept::All, Kept::Some))
             }
             (SinkInput::Values(node, _), _) => {
-                (tile.machine.values(*node).as_block(), tile.machine.valid(*node))
+                let block = match tile.machine.values(*node) {
+                    Data::Bool(values) => {
+                        self.truths.clear();
+                        self.truths.extend(values.iter().map(|&value| u8::from(value)));
+                        Some(Block::Bitmask(&self.truths))
+                    }
+                    data => data.as_block(),
+                };
+                (block, tile.machine.valid(*node))
             }
             _ => return internal_err!("a sink doesn't hold what it was planned for"),
         };
@@ -280,6 +348,46 @@ impl Sink {
             reducer.feed(segment.first, cells, valid, states).map_err(external)?;
         }
         Ok(())
+    }
+
+    /// Adds the `kept` ones of the cells of `piece`, from element `first` of the chunk on; the sink takes them as they
+    /// are.
+    ///
+    /// # Errors
+    /// Those of the kernels.
+    pub(super) fn add_piece(
+        &mut self,
+        first: u64,
+        piece: Piece<'_>,
+        kept: Kept<'_>,
+        reducer: &mut ChunkReducer<'_>,
+    ) -> Result<()> {
+        let mask = match kept {
+            Kept::All => None,
+            Kept::None => return Ok(()),
+            Kept::Some(mask) => Some(mask),
+        };
+        match &mut self.held {
+            Held::Counts(counts) => count(&[Segment { first, len: piece.len() }], kept, reducer, counts),
+            Held::States(states) => reducer.feed(first, piece, mask, states).map_err(external),
+            Held::Native(_) | Held::Drained(_) => internal_err!("a sink that takes no cells as they are"),
+        }
+    }
+
+    /// Adds what statistics answer for the kept cells of `part`.
+    ///
+    /// # Errors
+    /// Those of the kernels.
+    pub(super) fn add_answer(&mut self, answer: &SinkAnswer, part: &Part, map: &GroupMap) -> Result<()> {
+        match (answer, &mut self.held) {
+            (SinkAnswer::Cells, Held::Counts(counts)) => {
+                ChunkReducer::new(part, map).count_rows(counts).map_err(external)
+            }
+            (SinkAnswer::States(stats, answer), Held::States(states)) => {
+                answer.add(part, map, stats, states).map_err(external)
+            }
+            _ => internal_err!("a sink that doesn't hold what statistics say"),
+        }
     }
 
     /// Adds the states of `other`, of the same plan, whose cells come after those seen so far; `total` is the
@@ -338,7 +446,13 @@ impl Sink {
             }
             Held::Native(_) => return internal_err!("states weren't taken out"),
         };
-        Ok(Self { members: self.members.clone(), held, times: self.times, both: Vec::new() })
+        Ok(Self {
+            members: self.members.clone(),
+            held,
+            times: self.times,
+            both: Vec::new(),
+            truths: Vec::new(),
+        })
     }
 
     /// The states of its aggregates, by their place in the reduction.
@@ -395,24 +509,24 @@ impl Sink {
     }
 }
 
-/// Adds the kept cells of `tile` to the counts of their groups.
+/// Adds the kept cells of `segments`, a tile at most, to the counts of their groups.
 ///
 /// # Errors
 /// Those of the kernels.
 pub(super) fn count(
-    tile: &Tile<'_>,
+    segments: &[Segment],
     kept: Kept<'_>,
     reducer: &mut ChunkReducer<'_>,
     counts: &mut [u64],
 ) -> Result<()> {
     static ALL: [bool; TILE] = [true; TILE];
     let mask = match kept {
-        Kept::All => &ALL[..tile.len],
+        Kept::All => &ALL,
         Kept::None => return Ok(()),
         Kept::Some(mask) => mask,
     };
     let mut at = 0;
-    for segment in tile.segments {
+    for segment in segments {
         reducer.count_kept(segment.first, &mask[at..at + segment.len], counts).map_err(external)?;
         at += segment.len;
     }
@@ -471,17 +585,19 @@ fn array_of(data: &Data, valid: Kept<'_>) -> Result<ArrayRef> {
 
 /// Whether the kernels' states for `values` are those of `aggregate`.
 fn kernel_fits(aggregate: &Aggregate, values: &DataType) -> bool {
-    use DataType::{Decimal128, Float32, Float64, Int32, Int64, UInt64};
+    use DataType::{Boolean, Decimal128, Float32, Float64, Int32, Int64, UInt64};
     let held = matches!(values, Float32 | Float64 | Int32 | Int64 | UInt64);
-    held && match aggregate.function {
-        Function::Count => true,
-        Function::Sum if values.is_floating() => aggregate.states == [Float64],
-        Function::Sum => matches!(&aggregate.states[..], [Int64 | UInt64 | Decimal128(_, 0)]),
-        Function::Avg => *values == Float64 && aggregate.states == [UInt64, Float64],
-        Function::Min | Function::Max => aggregate.states == std::slice::from_ref(values),
-        Function::Moments => *values == Float64 && aggregate.states == [UInt64, Float64, Float64],
-        Function::Edge | Function::Other => false,
-    }
+    let ordered = matches!(aggregate.function, Function::Min | Function::Max);
+    (held || (ordered && *values == Boolean))
+        && match aggregate.function {
+            Function::Count => true,
+            Function::Sum if values.is_floating() => aggregate.states == [Float64],
+            Function::Sum => matches!(&aggregate.states[..], [Int64 | UInt64 | Decimal128(_, 0)]),
+            Function::Avg => *values == Float64 && aggregate.states == [UInt64, Float64],
+            Function::Min | Function::Max => aggregate.states == std::slice::from_ref(values),
+            Function::Moments => *values == Float64 && aggregate.states == [UInt64, Float64, Float64],
+            Function::Edge | Function::Other => false,
+        }
 }
 
 /// The kernels' name for a type of values.
@@ -492,6 +608,7 @@ fn dtype_of(kind: Type) -> Option<DType> {
         Type::I32 => DType::Int32,
         Type::I64 => DType::Int64,
         Type::U64 => DType::UInt64,
-        Type::Bool | Type::Array => return None,
+        Type::Bool => DType::Bitmask,
+        Type::Array => return None,
     })
 }

@@ -29,8 +29,16 @@ const PIECE_GROUPS: u64 = 1 << 16;
 /// Tasks a partition has at least, where chunks can be split, so that partitions end together.
 const TASKS_PER_PARTITION: u64 = 4;
 
-/// Tasks a partition has at most, about; small chunks and units share one.
-const MOST_TASKS: u64 = 64;
+/// Tasks a partition has at most, about; small chunks and units share one. Many, so that no worker has several long
+/// ones left when the others have none.
+const MOST_TASKS: u64 = 512;
+
+/// Places of a task whose costs are looked at. Those of a longer task are taken to be like some of them: planning
+/// must not take long where there are a million.
+const LOOKED_AT: u64 = 32;
+
+/// Bytes of decoding that take as long as finding out about a chunk, whether it is decoded then or not.
+const CHUNK_BYTES: u64 = 1 << 11;
 
 /// The aggregates that one variable is decoded for, over the same cells.
 #[derive(Debug, Clone)]
@@ -94,6 +102,8 @@ pub(super) struct Work {
     pub chunks: (u64, u64),
     /// What planning has spared by statistics.
     pub spared: Spared,
+    /// Objects that more workers could share if they could be decoded in pieces.
+    pub unsplit: u64,
     /// Bytes of decoded cells that a partition holds at a time.
     pub buffers: usize,
     /// Bytes of the states of all groups, about.
@@ -106,22 +116,32 @@ struct Costed {
     cost: u64,
 }
 
+/// How groups are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// All at once, if that doesn't take too much.
+    Fitting,
+    /// Those of a part at a time.
+    Parts,
+}
+
 impl Work {
-    /// Plans `reduction`.
+    /// Plans `reduction`, whose groups are kept as `keep` says.
     ///
     /// # Errors
     /// Refuses more groups than fit in memory, where they can't be dealt with a few at a time.
-    pub(super) fn plan(reduction: &Reduction) -> Result<Self, Refusal> {
+    pub(super) fn plan(reduction: &Reduction, keep: Keep) -> Result<Self, Refusal> {
         let mut passes = passes(reduction);
         let bytes = dense_bytes(reduction, &passes);
+        let fitting = keep == Keep::Fitting && bytes <= DENSE_BYTES;
         let (mut chunks, mut buffers) = ((0, 0), 0);
-        let mut spared = Spared::default();
+        let (mut spared, mut unsplit) = (Spared::default(), 0);
         let mut tasks = Vec::new();
         for (index, pass) in passes.iter_mut().enumerate() {
             let variable = &reduction.grid.variables[pass.variable];
             chunks = (chunks.0 + pass.parts.len(), chunks.1 + variable.grid.chunks());
             buffers = buffers.max(chunk_buffer(reduction, variable, &pass.parts));
-            let sifted = if bytes <= DENSE_BYTES { sift(reduction, pass) } else { Ok(None) };
+            let sifted = if fitting { sift(reduction, pass) } else { Ok(None) };
             let sifted = sifted.map_err(|e| Refusal::new(e.to_string()))?;
             let pieces = match sifted {
                 Some((left, some)) => {
@@ -130,7 +150,8 @@ impl Work {
                     left.into_iter().map(|part| piece(&[variable], part)).collect()
                 }
                 None => {
-                    pieces(reduction, &[variable], &pass.parts, &|place| answered(reduction, pass, place))
+                    let answered = |place| answered(reduction, pass, place);
+                    pieces(reduction, &[variable], &pass.parts, &answered, &mut unsplit)
                 }
             };
             tasks.extend(pieces.into_iter().map(|(piece, cost)| {
@@ -150,15 +171,14 @@ impl Work {
                 chunks = (chunks.0 + parts.len(), chunks.1 + variable.grid.chunks());
                 buffers = buffers.max(chunk_buffer(reduction, variable, &parts));
             }
-            buffers += held_cells(reduction, &plan) + plan.program.memory() as u64;
-            tasks.extend(cells_tasks(reduction, &plan));
+            buffers += held_cells(reduction, &plan) + plan.gated.program.memory() as u64;
+            tasks.extend(cells_tasks(reduction, &plan, &mut unsplit));
             cells[side as usize] = Some(plan);
         }
-        let dense = bytes <= DENSE_BYTES
-            || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts))
-            || !reduction.sets.is_empty()
-            || cells.iter().any(Option::is_some);
-        if dense && bytes > MOST_BYTES {
+        let repeated = || passes.iter().any(|pass| groups_repeat(&reduction.groups.map, &pass.parts));
+        let bound = !reduction.sets.is_empty() || cells.iter().any(Option::is_some);
+        let dense = fitting || bound || (keep == Keep::Fitting && repeated());
+        if dense && (bytes > MOST_BYTES || keep == Keep::Parts) {
             return Err(Refusal::new("it has more groups than fit in memory at once"));
         }
         let same = |pass: &DirectPass| pass.selection == *reduction.scan.selection();
@@ -173,7 +193,19 @@ impl Work {
         }
         let partitions = deal(tasks, reduction.partitions());
         let [buffers, states] = [buffers, bytes].map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
-        Ok(Self { passes, counted, cells, partitions, dense, counting, chunks, spared, buffers, states })
+        Ok(Self {
+            passes,
+            counted,
+            cells,
+            partitions,
+            dense,
+            counting,
+            chunks,
+            spared,
+            unsplit,
+            buffers,
+            states,
+        })
     }
 }
 
@@ -311,17 +343,19 @@ enum Piece {
 }
 
 /// Cuts `parts`, of chunks that `variables` share, into pieces, with the bytes that each decodes; parts that can be
-/// decoded in pieces are split if they are few. Places that are `spared` aren't decoded.
+/// decoded in pieces are split if they are few, and those that can't be are added to `unsplit`. Places that are
+/// `spared` aren't decoded.
 fn pieces(
     reduction: &Reduction,
     variables: &[&Variable],
     parts: &Parts,
     spared: &dyn Fn(u64) -> bool,
+    unsplit: &mut u64,
 ) -> Vec<(Piece, u64)> {
     let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
     let all: u64 = variables.iter().map(|variable| width(variable)).sum();
     let enough = TASKS_PER_PARTITION * reduction.partitions() as u64;
-    let cost = |place: Place| {
+    let decoded = |place: Place| {
         let costs = variables.iter().map(|variable| {
             let whole = match variable.chunks.facts(place.chunk) {
                 Some(facts) if !facts.seeks && place.kept > 0 => facts.elements,
@@ -331,10 +365,15 @@ fn pieces(
         });
         costs.fold(0, u64::saturating_add)
     };
+    let cost = |place: u64| {
+        let numbers = parts.numbers(place..place + 1).next().filter(|_| !spared(place));
+        numbers.map_or(0, decoded).saturating_add(CHUNK_BYTES)
+    };
     let whole = |places: Range<u64>| {
-        let decoded = places.clone().zip(parts.numbers(places.clone())).filter(|&(place, _)| !spared(place));
-        let cost = decoded.map(|(_, place)| cost(place)).fold(0, u64::saturating_add);
-        (Piece::Places(places), cost)
+        let (looked_at, count) = (some_of(&places), places.end - places.start);
+        let sum = looked_at.clone().map(cost).fold(0, u64::saturating_add);
+        let cost = u128::from(sum) * u128::from(count) / (looked_at.count() as u128).max(1);
+        (Piece::Places(places), u64::try_from(cost).unwrap_or(u64::MAX))
     };
     let few = parts.len();
     if few == 0 || few * 2 > enough {
@@ -349,23 +388,35 @@ fn pieces(
             let pipeline = chunk.as_ref().map(|chunk| chunk.pipeline());
             matches!(pipeline, Some(Ok(pipeline)) if splits(reduction, pipeline, kept.div_ceil(count)))
         };
-        if count > 1 && !spared(place) && variables.iter().all(split) {
+        let shared = count > 1 && !spared(place);
+        if shared && variables.iter().all(split) {
             let split = part.split(count as usize).into_iter();
             pieces.extend(split.map(|part| piece(variables, part)));
         } else {
+            *unsplit += u64::from(shared);
             pieces.push(whole(place..place + 1));
         }
     }
     pieces
 }
 
+/// At most [`LOOKED_AT`] of `places`, spread evenly, and in step with no period that there may be among them: what
+/// the golden ratio yields.
+fn some_of(places: &Range<u64>) -> impl Iterator<Item = u64> + Clone + use<> {
+    const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+    let (start, count) = (places.start, places.end - places.start);
+    let spread = move |nth: u64| ((u128::from(nth.wrapping_mul(GOLDEN)) * u128::from(count)) >> 64) as u64;
+    (0..count.min(LOOKED_AT)).map(move |nth| start + if count > LOOKED_AT { spread(nth) } else { nth })
+}
+
 /// Tasks for the cells of `plan`.
-fn cells_tasks(reduction: &Reduction, plan: &CellsPlan) -> Vec<Costed> {
+fn cells_tasks(reduction: &Reduction, plan: &CellsPlan, unsplit: &mut u64) -> Vec<Costed> {
     let (side, variables) = (plan.side, plan.variables(reduction).collect::<Vec<_>>());
     let task = |cells: CellsOf, cost: u64| Costed { task: Task::Cells { side, cells }, cost };
     match &plan.cut {
         Cut::Chunks(parts) => {
-            let pieces = pieces(reduction, &variables, parts, &|_| false).into_iter();
+            let spared = |place| plan.spares(reduction, parts, place);
+            let pieces = pieces(reduction, &variables, parts, &spared, unsplit).into_iter();
             let cells = pieces.map(|(piece, cost)| match piece {
                 Piece::Places(places) => task(CellsOf::Parts(places), cost),
                 Piece::Part(part) => task(CellsOf::Piece(part), cost),
@@ -406,10 +457,10 @@ fn piece(variables: &[&Variable], part: Part) -> (Piece, u64) {
 }
 
 /// Whether an object may be decoded in pieces of so many elements: each on its own must be cheap, and none
-/// may get around a hash that is to be verified.
+/// may get around a hash that is to be verified when the object is decoded whole.
 fn splits(reduction: &Reduction, pipeline: &Pipeline, elements: u64) -> bool {
     let options = reduction.scan.options();
-    options.verify == Verify::Off && !pipeline.decodes_whole(elements, options.range_threshold)
+    options.verify != Verify::FullDecodes && !pipeline.decodes_whole(elements, options.range_threshold)
 }
 
 /// How cells are read in units: never through a chunk that has to be decoded whole.

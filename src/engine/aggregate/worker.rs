@@ -1,7 +1,7 @@
 //! One partition at work: task after task, into states.
 
 use super::ahead::ReadAhead;
-use super::cells::{CellsPlan, CellsSource, Piece};
+use super::cells::{CellsPlan, CellsSource, Course, Piece};
 use super::partial::Partial;
 use super::queue::Queue;
 use super::reduction::Reduction;
@@ -9,6 +9,7 @@ use super::work::{Task, Work};
 use crate::dataset::read::Reader;
 use crate::engine::external;
 use crate::engine::metrics::ScanMetrics;
+use crate::engine::verdict::Verdict;
 use crate::reduce::{ChunkReducer, GroupMap};
 use crate::tensor::Part;
 use crate::{Error, Place};
@@ -76,19 +77,18 @@ impl Worker<'_> {
                 let Some(plan) = &work.cells[*side as usize] else {
                     return internal_err!("there is no program");
                 };
-                let source = match &mut sources[*side as usize] {
-                    Some(source) => source,
+                let sources = match &mut sources[*side as usize] {
+                    Some(sources) => sources,
                     none => {
                         partial.expect(plan)?;
-                        let source = CellsSource::try_new(plan, &self.reduction, &self.reader);
-                        none.insert(source.map_err(external)?)
+                        none.insert([None, None])
                     }
                 };
                 for piece in plan.pieces(cells) {
                     if (self.cancelled)() {
                         return Ok(partial);
                     }
-                    self.cells(plan, &piece, source, &map, &mut partial)?;
+                    self.cells(plan, &piece, sources, &map, &mut partial)?;
                     self.states.try_resize(partial.memory())?;
                 }
                 continue;
@@ -179,27 +179,46 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Reads a piece of `plan` and reduces it.
+    /// Reads a piece of `plan`, as far as it must be read, and reduces it; `sources` are those of the plan's gated
+    /// and open flow, once they are needed.
     fn cells(
         &mut self,
         plan: &CellsPlan,
         piece: &Piece,
-        source: &mut CellsSource,
+        sources: &mut [Option<CellsSource>; 2],
         map: &GroupMap,
         partial: &mut Partial,
     ) -> Result<()> {
         let start = Instant::now();
         let reduction = Arc::clone(&self.reduction);
-        if plan.excludes(&reduction, piece)? {
+        let verdict = plan.verdict(&reduction, piece);
+        if verdict == Verdict::Never {
             self.metrics.chunks_pruned_by_statistics.add(1);
             return Ok(());
         }
+        let ([gated, open], mut flow) = (sources, &plan.gated);
+        let mut source = gated;
+        if let (Verdict::Always, Some(without)) = (verdict, &plan.open) {
+            if let Piece::Part(part) = piece
+                && partial.answer(plan, part)?
+            {
+                self.metrics.chunks_from_statistics.add(1);
+                return Ok(());
+            }
+            (source, flow) = (open, without);
+        }
+        let source = match source {
+            Some(source) => source,
+            none => none.insert(CellsSource::new(flow, &reduction, &self.reader)),
+        };
+        self.ahead.tell(&self.reduction, &self.work, &self.queue);
+        let course = Course { plan, flow, reduction: &reduction, map };
         let cells = match piece {
             Piece::Part(part) => {
-                source.part(plan, &reduction, part, (&mut self.reader, self.cancelled), map, partial)?;
+                source.part(&course, part, (&mut self.reader, self.cancelled), partial)?;
                 part.len()
             }
-            Piece::Unit(unit) => source.unit(plan, &reduction, unit, &mut self.reader, map, partial)?,
+            Piece::Unit(unit) => source.unit(&course, unit, &mut self.reader, partial)?,
         };
         self.was_read(cells, start.elapsed())
     }

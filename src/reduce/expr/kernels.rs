@@ -5,7 +5,7 @@ use crate::reduce::kernels::count_true;
 use multiversion::multiversion;
 
 /// `out[i] = f(a[i])`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+#[multiversion(targets("x86_64+avx2+bmi2"))]
 pub(super) fn map1<A: Copy, O, F: Fn(A) -> O>(a: &[A], out: &mut [O], f: F) {
     for (out, &a) in out.iter_mut().zip(a) {
         *out = f(a);
@@ -13,7 +13,7 @@ pub(super) fn map1<A: Copy, O, F: Fn(A) -> O>(a: &[A], out: &mut [O], f: F) {
 }
 
 /// `out[i] = f(a[i], b[i])`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+#[multiversion(targets("x86_64+avx2+bmi2"))]
 pub(super) fn map2<A: Copy, B: Copy, O, F: Fn(A, B) -> O>(a: &[A], b: &[B], out: &mut [O], f: F) {
     for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
         *out = f(a, b);
@@ -21,7 +21,7 @@ pub(super) fn map2<A: Copy, B: Copy, O, F: Fn(A, B) -> O>(a: &[A], b: &[B], out:
 }
 
 /// `out[i] = f(a[i], b[i], c[i])`.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+#[multiversion(targets("x86_64+avx2+bmi2"))]
 pub(super) fn map3<A: Copy, B: Copy, C: Copy, O, F: Fn(A, B, C) -> O>(
     a: &[A],
     b: &[B],
@@ -35,13 +35,13 @@ pub(super) fn map3<A: Copy, B: Copy, C: Copy, O, F: Fn(A, B, C) -> O>(
 }
 
 /// Whether `f` holds for any of `cells`, all of which are looked at.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+#[multiversion(targets("x86_64+avx2+bmi2"))]
 pub(super) fn any<A: Copy, F: Fn(A) -> bool>(cells: &[A], f: F) -> bool {
     cells.iter().fold(false, |any, &cell| any | f(cell))
 }
 
 /// How many of `mask` are true.
-#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl+avx2+bmi2", "x86_64+avx2+bmi2"))]
+#[multiversion(targets("x86_64+avx2+bmi2"))]
 pub(super) fn count(mask: &[bool]) -> usize {
     count_true(mask) as usize
 }

@@ -353,6 +353,7 @@ fn load(input: &Input<'_>, kind: Type, nan_as_missing: bool, out: &mut Lane) {
                 Block::UInt16(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
                 Block::UInt32(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
                 Block::UInt64(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
+                Block::Complex64(_) | Block::Complex128(_) => out.set_null(), // no type of a program
             }
         };
     }
@@ -461,12 +462,18 @@ fn arith_float<T: Number>(
 }
 
 fn compare<T: Value, K: Ord>(op: Compare, a: &Lane, b: &Lane, out: &mut Lane, key: impl Fn(T) -> K) {
+    // Two loops for four: what isn't equal, or at most, is the contrary of one of them.
+    let not = matches!(op, Compare::NotEqual | Compare::LessOrEqual);
     match op {
-        Compare::Equal => binary(a, b, out, |a: T, b: T| key(a) == key(b)),
-        Compare::NotEqual => binary(a, b, out, |a: T, b: T| key(a) != key(b)),
-        Compare::Less => binary(a, b, out, |a: T, b: T| key(a) < key(b)),
-        Compare::LessOrEqual => binary(a, b, out, |a: T, b: T| key(a) <= key(b)),
+        Compare::Equal | Compare::NotEqual => binary(a, b, out, |a: T, b: T| (key(a) == key(b)) ^ not),
+        Compare::Less => binary(a, b, out, less(not, key)),
+        Compare::LessOrEqual => binary(b, a, out, less(not, key)),
     }
+}
+
+/// Whether one cell is below another, or with `not`, whether it isn't.
+fn less<T, K: Ord>(not: bool, key: impl Fn(T) -> K) -> impl Fn(T, T) -> bool {
+    move |a, b| (key(a) < key(b)) ^ not
 }
 
 fn is_null(valid: &Validity, out: &mut Lane) {

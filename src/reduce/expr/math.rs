@@ -146,35 +146,36 @@ macro_rules! float {
 float!(f32 i32 u32);
 float!(f64 i64 u64);
 
-/// Expands `$run!(|x| ...)` with the function that `$math` is, for floats of type `$float`.
+/// Expands `$run!(|x| ...)` with the function that `$math` is, for floats of type `$float`. Those that vector units
+/// don't have are of one type, so that they share a loop.
 macro_rules! each_math {
     ($math:expr, $float:ident, $run:ident) => {
         match $math {
             Math::Negate => $run!(|x: $float| -x),
             Math::Abs => $run!($float::abs),
             Math::Sqrt => $run!($float::sqrt),
-            Math::Cbrt => $run!($float::cbrt),
-            Math::Exp => $run!($float::exp),
-            Math::Ln => $run!($float::ln),
-            Math::Log2 => $run!($float::log2),
-            Math::Log10 => $run!($float::log10),
-            Math::Sin => $run!($float::sin),
-            Math::Cos => $run!($float::cos),
-            Math::Tan => $run!($float::tan),
-            Math::Asin => $run!($float::asin),
-            Math::Acos => $run!($float::acos),
-            Math::Atan => $run!($float::atan),
-            Math::Sinh => $run!($float::sinh),
-            Math::Cosh => $run!($float::cosh),
-            Math::Tanh => $run!($float::tanh),
-            Math::Asinh => $run!($float::asinh),
-            Math::Acosh => $run!($float::acosh),
-            Math::Atanh => $run!($float::atanh),
+            Math::Cbrt => $run!($float::cbrt as fn($float) -> $float),
+            Math::Exp => $run!($float::exp as fn($float) -> $float),
+            Math::Ln => $run!($float::ln as fn($float) -> $float),
+            Math::Log2 => $run!($float::log2 as fn($float) -> $float),
+            Math::Log10 => $run!($float::log10 as fn($float) -> $float),
+            Math::Sin => $run!($float::sin as fn($float) -> $float),
+            Math::Cos => $run!($float::cos as fn($float) -> $float),
+            Math::Tan => $run!($float::tan as fn($float) -> $float),
+            Math::Asin => $run!($float::asin as fn($float) -> $float),
+            Math::Acos => $run!($float::acos as fn($float) -> $float),
+            Math::Atan => $run!($float::atan as fn($float) -> $float),
+            Math::Sinh => $run!($float::sinh as fn($float) -> $float),
+            Math::Cosh => $run!($float::cosh as fn($float) -> $float),
+            Math::Tanh => $run!($float::tanh as fn($float) -> $float),
+            Math::Asinh => $run!($float::asinh as fn($float) -> $float),
+            Math::Acosh => $run!($float::acosh as fn($float) -> $float),
+            Math::Atanh => $run!($float::atanh as fn($float) -> $float),
             Math::Radians => $run!($float::to_radians),
             Math::Degrees => $run!($float::to_degrees),
             Math::Floor => $run!($float::floor),
             Math::Ceil => $run!($float::ceil),
-            Math::Round => $run!($float::round),
+            Math::Round => $run!($float::round as fn($float) -> $float),
             Math::Signum => $run!(|x: $float| if x == 0.0 { 0.0 } else { x.signum() }),
         }
     };

@@ -277,9 +277,9 @@ impl<'a> Grammar<'a> {
     }
 
     /// Whether DataFusion sorts for `nth_value` and `array_agg` as they ask. Below a join it may leave out a column that
-    /// is constant there; for several groupings at once it sorts by the keys first, also for a grouping without them.
+    /// is constant there.
     pub(crate) fn sorts(&self) -> bool {
-        !self.joined && !self.sets
+        !self.joined
     }
 
     pub(crate) fn any_column(&mut self) -> Column {

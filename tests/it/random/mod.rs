@@ -4,6 +4,7 @@
 //! rng         a seeded generator
 //! grid        random tables: dims, dtypes, chunks, codecs, holes, NaN; as a GridTable and as vectors
 //! encode      objects of every pipeline
+//! exact       sums, means and deviations as exact as the model's, for plain DataFusion
 //! value       SQL values and what comparisons and arithmetic make of them
 //! query       random queries from a small grammar, as SQL text and as a tree
 //! model       their answers, cell by cell and exact
@@ -16,6 +17,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod encode;
+pub(crate) mod exact;
 pub(crate) mod grammar;
 pub(crate) mod grid;
 pub(crate) mod model;

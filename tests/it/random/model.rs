@@ -162,7 +162,7 @@ pub(crate) fn answer(model: &Model, query: &Query) -> Answer {
 }
 
 /// Sum and sum of magnitudes, compensated.
-fn sums(values: &[f64]) -> (f64, f64) {
+pub(crate) fn sums(values: &[f64]) -> (f64, f64) {
     let (mut sum, mut lost) = (0.0_f64, 0.0);
     for &value in values {
         let next = sum + value;
@@ -210,14 +210,19 @@ fn reduce(call: &Call, values: &[Value]) -> Expected {
     }
 }
 
-fn spread(func: Func, values: &[f64], mean: f64) -> Expected {
-    let n = values.len() as f64;
+/// Sum of the squared deviations from the mean.
+pub(crate) fn m2(values: &[f64], mean: f64) -> f64 {
     let deviations: Vec<f64> = values.iter().map(|value| value - mean).collect();
     let squares: Vec<f64> = deviations.iter().map(|d| d * d).collect();
     // The correction takes out what rounding of the mean left in.
-    let m2 = (sums(&squares).0 - sums(&deviations).0.powi(2) / n).max(0.0);
+    let m2 = sums(&squares).0 - sums(&deviations).0.powi(2) / values.len() as f64;
+    if m2 < 0.0 { 0.0 } else { m2 }
+}
+
+fn spread(func: Func, values: &[f64], mean: f64) -> Expected {
+    let n = values.len() as f64;
     let divisor = if matches!(func, Func::Var | Func::Stddev) { n - 1.0 } else { n };
-    let variance = m2 / divisor;
+    let variance = m2(values, mean) / divisor;
     let error = 1e-12 * variance + 1e-13 * mean.abs() * variance.sqrt() + 1e-25 * mean * mean;
     if matches!(func, Func::Var | Func::VarPop) {
         return Expected::Near { value: variance, error };

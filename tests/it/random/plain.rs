@@ -19,7 +19,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// Floats may differ by this much of their scale.
-const SHARE: f64 = 2e-12;
+const SHARE: f64 = 1e-12;
 
 /// An array of `values`, each of which `to` holds exactly.
 pub(crate) fn array(values: &[Value], to: &DataType) -> ArrayRef {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 pub(crate) enum Check {
     /// The same value.
     Same,
-    /// Within 2e-12 of a scale, which is an SQL expression that the plain table answers beside it. Integers have
+    /// Within 1e-12 of a scale, which is an SQL expression that the plain table answers beside it. Integers have
     /// to be the same. An answer that isn't finite has to be the same, too.
     Near(String),
     /// As `Near`, but anything is right where the plain answer or the scale isn't finite: deviations from an
