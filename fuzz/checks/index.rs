@@ -22,7 +22,8 @@ pub fn index(bytes: &[u8]) {
     let beside = path.with_extension("tgm.mbx");
     std::fs::write(&beside, index).expect("a file");
     let location = Location::parse(path.to_str().expect("a path in Unicode")).expect("a path");
-    let opened = open(&location, &OpenOptions { limits: limits(), ..OpenOptions::default() }).expect("a sound file");
+    let opened =
+        open(&location, &OpenOptions { limits: limits(), ..OpenOptions::default() }).expect("a sound file");
     read_all(&opened);
     let _ = (std::fs::remove_file(path), std::fs::remove_file(beside));
 }

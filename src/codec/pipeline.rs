@@ -222,9 +222,8 @@ impl Pipeline {
             Compression::Rle => {
                 job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_rle))
             }
-            Compression::Roaring => {
-                job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_roaring))
-            }
+            Compression::Roaring => job
+                .stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_roaring)),
             Compression::Blosc2 => job.blosc2(payload()?, mode, blosc2, block),
             Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload()?, aec, numbers),
             Compression::Szip { aec, stored_offsets } => {

@@ -3,8 +3,8 @@
 use super::index::{self, IndexUse};
 use super::pattern::NamePattern;
 use crate::codec::Verify;
-use crate::tgm::Limits;
 use crate::source::Address;
+use crate::tgm::Limits;
 use crate::{Error, Result};
 
 /// One option of [`OpenOptions`], in words.

@@ -65,7 +65,7 @@ fn ranges_are_fetched_once_and_in_few_requests() {
     assert_eq!(server.take_log().len(), 1);
     assert_eq!(file.read(10..60_000).unwrap(), bytes[10..60_000]);
     assert!(file.read(7..7).unwrap().is_empty());
-    assert_eq!(server.take_log(), [], "the first 64 KiB came with the size");
+    assert!(server.take_log().is_empty(), "the first 64 KiB came with the size");
     let far = [2_000_000..2_000_100, 1_000_000..1_000_004, 1_010_000..1_010_004];
     let read = file.read_ranges(&far).unwrap();
     for (range, read) in far.iter().zip(read) {
@@ -75,11 +75,11 @@ fn ranges_are_fetched_once_and_in_few_requests() {
     assert_eq!(log.len(), 2, "{log:?}");
     assert!(sent(&log) < 40_000, "{log:?}");
     assert_eq!(file.read(1_010_000..1_010_004).unwrap(), bytes[1_010_000..1_010_004]);
-    assert_eq!(server.take_log(), []);
+    assert!(server.take_log().is_empty());
     // What was announced comes along with what is read.
     file.will_need(2_500_000..2_600_000);
     file.will_need(2_600_100..2_700_000);
-    assert_eq!(server.take_log(), []);
+    assert!(server.take_log().is_empty());
     assert_eq!(file.read(2_650_000..2_650_010).unwrap(), bytes[2_650_000..2_650_010]);
     assert_eq!(file.read(2_500_000..2_700_000).unwrap(), bytes[2_500_000..2_700_000]);
     assert_eq!(server.take_log().len(), 1);
@@ -322,8 +322,8 @@ async fn a_point_costs_one_request() {
         let planes = if name == "shuffle" { 4 } else { 1 };
         for sql in [
             "SELECT v FROM {} WHERE y = 300 AND x = 17",
-            "SELECT sum(v), min(x) FROM {} WHERE y = 200 AND x = 400",
-            "SELECT v * 2 + y FROM {} WHERE y = 250 AND x BETWEEN 400 AND 402",
+            "SELECT sum(v) AS s, min(x) AS m FROM {} WHERE y = 200 AND x = 400",
+            "SELECT v * 2 + y AS w FROM {} WHERE y = 250 AND x BETWEEN 400 AND 402",
         ] {
             let far = answer(&ctx, &sql.replace("{}", "far")).await;
             let log = server.take_log();
@@ -331,9 +331,9 @@ async fn a_point_costs_one_request() {
             assert_eq!(far, answer(&ctx, &sql.replace("{}", "near")).await, "{name}: {sql}");
         }
         for sql in [
-            "SELECT min(v), max(v), count(*) FROM {}",
-            "SELECT y, max(v) FROM {} WHERE x > 490 GROUP BY y ORDER BY y LIMIT 5",
-            "SELECT x, min(v) FROM {} WHERE v > 0 GROUP BY x ORDER BY x LIMIT 5",
+            "SELECT min(v) AS l, max(v) AS h, count(*) AS n FROM {}",
+            "SELECT y, max(v) AS h FROM {} WHERE x > 490 GROUP BY y ORDER BY y LIMIT 5",
+            "SELECT x, min(v) AS l FROM {} WHERE v > 0 GROUP BY x ORDER BY x LIMIT 5",
         ] {
             let far = answer(&ctx, &sql.replace("{}", "far")).await;
             assert_eq!(far, answer(&ctx, &sql.replace("{}", "near")).await, "{name}: {sql}");
@@ -355,10 +355,10 @@ async fn a_series_costs_a_small_request_for_each_field() {
     let series = "SELECT step, sum(t) FROM t WHERE dim_0 = 64 AND dim_1 = 80 GROUP BY step ORDER BY step";
     answer(&ctx, series).await;
     let log = server.take_log();
-    assert_eq!(log.len(), 50, "{log:?}");
+    assert_eq!(log.len(), 49, "the first is in what opening brought: {log:?}");
     assert!(sent(&log) < 50 * 10_000);
     answer(&ctx, series).await;
-    assert_eq!(server.take_log(), [], "held");
+    assert!(server.take_log().is_empty(), "held");
 }
 
 /// `CREATE EXTERNAL TABLE` over a list, and `FROM 'url'`.
@@ -369,7 +369,7 @@ async fn tables_are_made_of_urls() {
         tgm_message(&json!({}), &[field(json!({"name": "t", "mars": {"step": step}}), &[2, 3], step as f32)])
     };
     server.put("a.tgm", message(1));
-    server.put("with space.tgm", message(2));
+    server.put("with%20space.tgm", message(2));
     let (a, b) = (server.url("a.tgm"), server.url("with%20space.tgm"));
     let ctx = session(&[]).await;
     let create = format!("CREATE EXTERNAL TABLE t STORED AS TENSOGRAM LOCATION '{a}, {b}'");

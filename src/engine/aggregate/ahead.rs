@@ -68,7 +68,8 @@ impl ReadAhead {
                     if let Some((plan, Cut::Chunks(parts))) = plan.map(|plan| (plan, &plan.cut))
                         && !plan.spares(reduction, parts, at)
                     {
-                        let told = plan.variables(reduction).map(|variable| tell(reduction, variable, parts, at));
+                        let told =
+                            plan.variables(reduction).map(|variable| tell(reduction, variable, parts, at));
                         self.told += told.sum::<u64>();
                     }
                     self.next.1 += 1;

@@ -305,7 +305,7 @@ fn failed(url: &Url, error: &object_store::Error) -> Error {
     let (kind, what) = match error {
         E::NotFound { .. } => (ErrorKind::NotFound, "there is no such file".into()),
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => (ErrorKind::PermissionDenied, text),
-        _ if text.contains("non-partial response") => {
+        E::NotSupported { .. } => {
             (ErrorKind::Unsupported, "the server doesn't send ranges of bytes, only whole files".into())
         }
         _ if text.contains("timed out") => (ErrorKind::TimedOut, text),
