@@ -15,7 +15,7 @@ use proptest::test_runner::{Config, TestRunner};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-fn le_bytes(values: &Values) -> Vec<u8> {
+pub(crate) fn le_bytes(values: &Values) -> Vec<u8> {
     each_dtype!(Values, values, v => v.iter().flat_map(|x| x.to_le_bytes()).collect())
 }
 
@@ -27,7 +27,7 @@ fn object(encoded: &Encoded) -> (Object, Bytes) {
     (object, Bytes::from(encoded.region.clone()))
 }
 
-fn encode(spec: &Spec, shape: &[u64], values: &Values) -> Result<Encoded> {
+pub(crate) fn encode(spec: &Spec, shape: &[u64], values: &Values) -> Result<Encoded> {
     let encoder = Encoder::try_new(Place::file("new"), spec, shape)?;
     encoder.encode(values.as_block(), &mut EncodeScratch::default())
 }
@@ -39,12 +39,12 @@ fn decode_ranges(encoded: &Encoded, ranges: &[ElementRange], threshold: f64) -> 
     pipeline.decode_ranges(&region, ranges, threshold, &mut Scratch::default(), &mut stats)
 }
 
-fn decode(encoded: &Encoded, len: usize) -> Values {
+pub(crate) fn decode(encoded: &Encoded, len: usize) -> Values {
     decode_ranges(encoded, &[ElementRange { start: 0, count: len as u64 }], 0.0).unwrap()
 }
 
 /// Small random numbers, smooth or not.
-fn numbers(seed: u64, len: usize, kind: u8) -> Vec<f64> {
+pub(crate) fn numbers(seed: u64, len: usize, kind: u8) -> Vec<f64> {
     let mut state = seed | 1;
     let mut next = move || {
         state ^= state << 13;
@@ -70,7 +70,7 @@ fn numbers(seed: u64, len: usize, kind: u8) -> Vec<f64> {
 }
 
 /// `numbers` as values of a dtype; with `special`, some are NaN or infinite where the dtype has these.
-fn values(dtype: DType, numbers: &[f64], special: bool) -> Values {
+pub(crate) fn values(dtype: DType, numbers: &[f64], special: bool) -> Values {
     let float = |(i, &x): (usize, &f64)| match i % 29 {
         3 if special => f64::NAN,
         11 if special => f64::INFINITY,
@@ -104,7 +104,7 @@ fn values(dtype: DType, numbers: &[f64], special: bool) -> Values {
     }
 }
 
-const CODECS: [Compression; 16] = [
+pub(crate) const CODECS: [Compression; 16] = [
     Compression::None,
     Compression::Zstd { level: None },
     Compression::Zstd { level: Some(-3) },
@@ -123,7 +123,7 @@ const CODECS: [Compression; 16] = [
     Compression::Zfp(ZfpMode::FixedAccuracy(1e-6)),
 ];
 
-const MASKS: [MaskMethod; 6] = [
+pub(crate) const MASKS: [MaskMethod; 6] = [
     MaskMethod::None,
     MaskMethod::Rle,
     MaskMethod::Roaring,

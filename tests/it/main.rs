@@ -41,6 +41,7 @@ mod pushdown;
 mod random;
 #[cfg(feature = "engine")]
 mod remote;
+mod reference;
 #[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]

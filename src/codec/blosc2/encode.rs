@@ -19,8 +19,8 @@ pub(in crate::codec) enum Shuffle {
     Bits,
 }
 
-/// Appends a frame of `bytes`, at least one, in items of `type_size` bytes, to `out`. One thread does it: with more, the
-/// order of blocks in a frame would be that in which threads end.
+/// Appends a frame of `bytes`, at least one, in items of `type_size` bytes (of one, if these aren't whole), to `out`.
+/// One thread does it: with more, the order of blocks in a frame would be that in which threads end.
 ///
 /// # Errors
 /// What the library says.
@@ -40,7 +40,9 @@ pub(in crate::codec) fn encode(
         Blosc2Codec::Zlib => ffi::BLOSC_ZLIB,
         Blosc2Codec::Zstd => ffi::BLOSC_ZSTD,
     };
-    let type_size = type_size.clamp(1, 255);
+    // Of a chunk of zeros that isn't whole items the reference's library makes a crash.
+    let whole = bytes.len().is_multiple_of(type_size.max(1));
+    let type_size = if whole { type_size.clamp(1, 255) } else { 1 };
     // SAFETY: a constant of the library, returned by value.
     let mut params = unsafe { ffi::blosc2_get_blosc2_cparams_defaults() };
     params.compcode = code as u8;
