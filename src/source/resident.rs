@@ -23,10 +23,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 const SEGMENT: usize = 1 << 20;
 
 /// Bytes of all files that stay mapped in while they are in use.
-const KEPT: usize = 64 << 20;
+const KEPT: usize = 56 << 20;
 
 /// Bytes of all files that stay mapped in for a moment.
-const PASSING: usize = 8 << 20;
+const PASSING: usize = 4 << 20;
 
 /// A segment isn't in use any more when so many bytes were read since it was.
 const UNUSED: u64 = 8 * KEPT as u64;

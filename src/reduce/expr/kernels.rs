@@ -37,7 +37,11 @@ pub(super) fn map3<A: Copy, B: Copy, C: Copy, O, F: Fn(A, B, C) -> O>(
 /// Whether `f` holds for any of `cells`, all of which are looked at.
 #[multiversion(targets("x86_64+avx2+bmi2"))]
 pub(super) fn any<A: Copy, F: Fn(A) -> bool>(cells: &[A], f: F) -> bool {
-    cells.iter().fold(false, |any, &cell| any | f(cell))
+    // In lanes as wide as cells are: vector units would have to narrow others.
+    match size_of::<A>() {
+        8 => cells.iter().fold(0u64, |any, &cell| any | u64::from(f(cell))) != 0,
+        _ => cells.iter().fold(0u32, |any, &cell| any | u32::from(f(cell))) != 0,
+    }
 }
 
 /// How many of `mask` are true.
