@@ -4,12 +4,11 @@ use super::args::ExportArgs;
 use super::error::CliError;
 use super::npy;
 use crate::codec::{DecodeStats, ElementRange, Pipeline, Scratch};
-use crate::source::{LocalFile, Source};
+use crate::source::{LocalFile, NewFile, Source};
 use crate::tgm::{File, Limits, Object};
 use crate::{Error, Result};
-use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Share of an object up to which ranges are range-decoded, as in queries.
@@ -27,7 +26,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
         let mut out = BufWriter::new(io::stdout().lock());
         export.write(&mut out).and_then(|()| out.flush().map_err(CliError::output))
     } else {
-        to_file(&args.output, |out| export.write(out))
+        let mut out = NewFile::create(&args.output)?;
+        export.write(&mut out).map_err(|e| match e {
+            CliError::Io { source, .. } => CliError::io(args.output.display().to_string(), source),
+            other => other,
+        })?;
+        Ok(out.commit()?)
     }
 }
 
@@ -75,37 +79,5 @@ impl Export<'_> {
             out.write_all(&header).map_err(CliError::output)?;
             npy::write_block(out, values.as_block()).map_err(CliError::output)
         }
-    }
-}
-
-/// Writes a file under another name beside it and renames it: `path` never holds half of it.
-fn to_file(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<fs::File>) -> Result<(), CliError>,
-) -> Result<(), CliError> {
-    let mut name = path
-        .file_name()
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| CliError::Usage(format!("{} is no file to write to", path.display())))?;
-    name.push(format!(".{}.partial", std::process::id()));
-    let unfinished = Unfinished(path.with_file_name(name));
-    let failed = |e| CliError::io(path.display().to_string(), e);
-    let mut out = BufWriter::new(fs::File::create(&unfinished.0).map_err(failed)?);
-    write(&mut out).map_err(|e| match e {
-        CliError::Io { source, .. } => failed(source),
-        other => other,
-    })?;
-    out.flush().map_err(failed)?;
-    drop(out);
-    fs::rename(&unfinished.0, path).map_err(failed)
-}
-
-/// A file that is removed unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Gone is gone, whoever removed it.
-        let _ = fs::remove_file(&self.0);
     }
 }

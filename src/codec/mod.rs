@@ -23,9 +23,11 @@ mod stream;
 mod swap;
 pub mod szip;
 mod szip_reader;
+mod verify;
 mod windows;
 
 pub use block::{Block, Piece, Values};
-pub use pipeline::{ElementRange, Pipeline, Verify};
+pub use pipeline::{ElementRange, Pipeline};
 pub use scratch::Scratch;
 pub use stats::DecodeStats;
+pub use verify::Verify;

@@ -24,16 +24,6 @@ pub struct ElementRange {
     pub count: u64,
 }
 
-/// When the stored hash of an object's frame is checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Verify {
-    /// Never.
-    #[default]
-    Off,
-    /// When the object is decoded whole.
-    FullDecodes,
-}
-
 /// The codec pipeline of one object, with its parameters checked.
 ///
 /// Cheap to clone. What a first range decode learns of a payload is kept for the next ones, so one pipeline goes
@@ -100,7 +90,7 @@ impl Pipeline {
     }
 
     /// Whether a visit of so many elements decodes (or, uncompressed, reads) the object as a whole; what
-    /// [`Verify::FullDecodes`] asks before the first block is handed out.
+    /// [`Verify::FullDecodes`](super::Verify::FullDecodes) asks before the first block is handed out.
     pub fn decodes_whole(&self, elements: u64, range_threshold: f64) -> bool {
         elements > 0 && (elements == self.plan.len || !self.by_ranges(elements, range_threshold))
     }

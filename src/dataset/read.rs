@@ -133,7 +133,8 @@ impl Reader {
 
     /// As [`Reader::visit_part`], of the elements of `chunk` in `self.ranges`.
     fn visit_ranges(&mut self, variable: &Variable, chunk: u64, sink: Sink<'_>) -> Result<bool> {
-        let Some(chunk) = chunk_of(variable, chunk)? else { return Ok(false) };
+        let index = chunk;
+        let Some(chunk) = chunk_of(variable, index)? else { return Ok(false) };
         let pipeline = chunk.pipeline()?;
         if pipeline.dtype() != variable.dtype {
             return Err(bad_chunk(variable, format!("{} in a grid of {}", pipeline.dtype(), variable.dtype)));
@@ -143,8 +144,11 @@ impl Reader {
         }
         let wanted: u64 = self.ranges.iter().map(|range| range.count).sum();
         let whole = pipeline.decodes_whole(wanted, self.options.range_threshold);
-        if self.options.verify == Verify::FullDecodes && whole {
-            tgm::verify(&chunk.object, chunk.source.as_ref())?;
+        match self.options.verify {
+            Verify::Off => {}
+            Verify::FullDecodes if !whole => {}
+            Verify::FullDecodes => tgm::verify(&chunk.object, chunk.source.as_ref())?,
+            Verify::Always => variable.chunks.verify_once(index, &chunk)?,
         }
         let start = Instant::now();
         let region = chunk.source.read(chunk.object.region.clone())?;

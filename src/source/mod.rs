@@ -7,11 +7,13 @@
 
 mod local;
 mod memory;
+mod new_file;
 mod resident;
 
 pub use bytes::Bytes;
 pub use local::LocalFile;
 pub use memory::Memory;
+pub use new_file::NewFile;
 
 use crate::{Error, Result};
 use std::fmt;

@@ -13,17 +13,26 @@ use std::sync::Arc;
 /// # Errors
 /// [`Error::Framing`] and [`Error::Metadata`] as the module's table of rules has them; [`Error::Limit`].
 pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits: &Limits) -> Result<Message> {
+    let length = envelope.span.end - envelope.span.start;
+    within("message size", length, limits.message_bytes, at)?;
     let frames_end = envelope.span.end - AMBLE;
     let window = Window { source, at, end: frames_end };
     let mut walk = Walk { window, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
+    let mut frames = 0;
     let mut pos = envelope.span.start + AMBLE;
     while let Next::Frame(frame) = next_frame(window, pos)? {
         pos = frame.span.end;
+        frames += 1;
+        within("number of frames", frames, limits.frames, at)?;
         walk.take(&frame)?;
         source.done_with(frame.span);
     }
     let (metadata, objects) = walk.finish()?;
     Ok(Message { place: at.clone(), span: envelope.span, flags: envelope.flags, metadata, objects })
+}
+
+fn within(what: &'static str, got: u64, limit: u64, at: &Place) -> Result<()> {
+    if got > limit { Err(Error::Limit { at: at.clone(), what, got, limit }) } else { Ok(()) }
 }
 
 /// What the frames walked so far have given.
@@ -58,10 +67,7 @@ impl Walk<'_> {
             Kind::Preceder => self.pending = Some(metadata::preceder(&self.body(frame)?, at, limits)?),
             Kind::Object => {
                 let index = self.parts.objects.len();
-                if index as u64 >= limits.objects {
-                    let (what, got) = ("number of objects", index as u64 + 1);
-                    return Err(Error::Limit { at: at.clone(), what, got, limit: limits.objects });
-                }
+                within("number of objects", index as u64 + 1, limits.objects, at)?;
                 let object = object(self.window, frame, at.object(index as u64), limits)?;
                 self.parts.preceders.extend(self.pending.take().map(|keys| (index, keys)));
                 self.parts.objects.push(Arc::new(object));

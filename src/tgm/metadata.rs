@@ -4,9 +4,12 @@ use super::params::{describe, uint_array};
 use super::{Limits, Map, Metadata, Value, cbor};
 use crate::{Error, Place, Result};
 
-const BASE: &str = "base";
-const EXTRA: &str = "_extra_";
-const RESERVED: &str = "_reserved_";
+/// Key of the list of maps, one for each object.
+pub(super) const BASE: &str = "base";
+/// Key of the annotations of a message.
+pub(super) const EXTRA: &str = "_extra_";
+/// Key of what the library says, of a message and of each object.
+pub(super) const RESERVED: &str = "_reserved_";
 
 /// Parses the body of a metadata frame.
 ///

@@ -10,8 +10,8 @@ use crate::source::Source;
 use crate::{Error, Place, Result};
 use std::ops::Range;
 
-/// The version of the format that is read.
-const VERSION: u16 = 3;
+/// The version of the format that is read and written.
+pub(super) const VERSION: u16 = 3;
 
 /// A message whose ends are known; its frames aren't looked at yet.
 #[derive(Debug, Clone, PartialEq)]

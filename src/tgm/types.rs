@@ -1,6 +1,6 @@
 //! What a file holds, once its frames and metadata are parsed.
 
-use super::{ByteOrder, DType, message, scan};
+use super::{ByteOrder, DType, Limits, message, scan};
 use crate::source::Source;
 use crate::{Error, Place, Result};
 use std::collections::BTreeMap;
@@ -11,36 +11,6 @@ use std::sync::Arc;
 pub type Value = ciborium::Value;
 /// A text-keyed map.
 pub type Map = BTreeMap<String, Value>;
-
-/// Bounds on what is accepted, so that hostile bytes can't make us allocate or spin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one CBOR body.
-    pub cbor_bytes: u64,
-    /// Nesting of CBOR values.
-    pub cbor_depth: usize,
-    /// Objects in one message.
-    pub objects: u64,
-    /// Broken messages in one file.
-    pub broken_messages: u64,
-    /// Decoded bytes of one object.
-    pub decoded_bytes: u64,
-    /// Decoded bytes for each encoded byte of a compressed payload, beyond a first MiB.
-    pub expansion: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            cbor_bytes: 64 << 20,
-            cbor_depth: 256,
-            objects: 1 << 24,
-            broken_messages: 1 << 12,
-            decoded_bytes: 1 << 40,
-            expansion: 1 << 16,
-        }
-    }
-}
 
 /// The messages of one file, in file order.
 #[derive(Debug, Clone)]

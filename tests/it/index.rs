@@ -5,7 +5,6 @@ use millibar::codec::{DecodeStats, Scratch, Values};
 use millibar::dataset::read::{ReadOptions, Reader};
 use millibar::dataset::{Dataset, IndexState, Location, OpenOptions, open};
 use millibar::reduce::chunk_stats;
-use millibar::tgm::Limits;
 use millibar::{Error, Result};
 use serde_json::json;
 use std::fs;
@@ -40,7 +39,7 @@ fn folder() -> TempDir {
 
 fn open_at(folder: &Path, name: &str, options: &[(&str, &str)]) -> Result<Dataset> {
     let location = Location::parse(folder.join(name).to_str().unwrap())?;
-    open(&location, &OpenOptions::from_pairs(options.iter().copied())?, &Limits::default())
+    open(&location, &OpenOptions::from_pairs(options.iter().copied())?)
 }
 
 /// Everything that can be seen of a dataset, decoded cells and statistics included.

@@ -49,3 +49,8 @@ mod support;
 mod szip;
 #[cfg(feature = "engine")]
 mod taken;
+mod validate;
+mod verify;
+#[cfg(feature = "cli")]
+mod whole_files;
+mod writer;

@@ -15,8 +15,8 @@
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -156,27 +156,6 @@ impl<H> Sound<H> {
     }
 }
 
-/// Writes `bytes` to `path`, so that the file there is the old or the new one at any time.
-///
-/// # Errors
-/// [`Error::Io`]; no part of the new file is left behind then.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&temporary); // it may not be there
-        Error::io(path.to_string_lossy(), e)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,16 +219,5 @@ mod tests {
     fn runs_and_steps_take_little_room() {
         let steps: Vec<u64> = (0..100_000).map(|i| 7 + 128 * i).collect();
         assert!(index(&[steps]).len() < 1000);
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.mbx");
-        replace(&path, b"old").unwrap();
-        replace(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(matches!(replace(&folder.path().join("no/a.mbx"), b"x"), Err(Error::Io { .. })));
     }
 }

@@ -17,14 +17,14 @@ use super::objects::{Chunks, Objects, Record};
 use super::stats::VariableStats;
 use super::{Dataset, Dim, GridTable, Location, OpenOptions, Variable};
 use crate::codec::Verify;
-use crate::source::{LocalFile, Source, Stamp};
+use crate::source::{LocalFile, NewFile, Source, Stamp};
 use crate::tensor::ChunkGrid;
 use crate::tgm::{DType, Descriptor, Limits, Map, Value};
 use crate::{Error, Place, Result};
 use coord::Labels;
 use file::{Column, Columns, Sound};
 use serde::{Deserialize, Serialize};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -159,7 +159,8 @@ fn key(options: &OpenOptions) -> Vec<(String, String)> {
         ("message_index", options.message_index.map(|index| index.to_string())),
         ("missing", said(options.missing == super::Missing::Null)),
         ("skip_broken", said(options.skip_broken)),
-        ("verify_hash", said(options.verify_hash == Verify::FullDecodes)),
+        ("verify_hash", said(options.verify_hash != Verify::Off)),
+        ("limits", (options.limits != Limits::default()).then(|| options.limits.to_string())),
     ];
     entries.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
 }
@@ -269,7 +270,9 @@ impl Dataset {
             tables,
         };
         let bytes = columns.finish(&header).map_err(io)?;
-        file::replace(path, &bytes)?;
+        let mut file = NewFile::create(path)?;
+        file.write_all(&bytes).map_err(|e| Error::io(path.to_string_lossy(), e))?;
+        file.commit()?;
         Ok(bytes.len() as u64)
     }
 }
