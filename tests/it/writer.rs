@@ -109,9 +109,22 @@ fn assert_equal(source: &dyn Source, message: &Message, extra: &Map, objects: &[
     assert_eq!(message.objects.len(), objects.len());
     for (i, (object, wrote)) in message.objects.iter().zip(objects).enumerate() {
         assert_eq!(map_to_json(&message.metadata.base[i]), map_to_json(&wrote.base));
-        assert_eq!(*object.descriptor, wrote.descriptor);
+        assert_same(&object.descriptor, &wrote.descriptor);
         assert_eq!(source.read(object.region.clone()).unwrap(), wrote.region);
     }
+}
+
+/// Maps inside of parameters are read in the order in which they are written, which is that of their keys.
+fn assert_same(read: &Descriptor, wrote: &Descriptor) {
+    let params = |d: &Descriptor| {
+        let masks: Vec<_> = d.masks.iter().map(|mask| map_to_json(&mask.params)).collect();
+        (map_to_json(&d.params), masks)
+    };
+    let bare = |d: &Descriptor| {
+        let masks = d.masks.iter().map(|mask| MaskEntry { params: Map::new(), ..mask.clone() });
+        Descriptor { masks: masks.collect(), params: Map::new(), ..d.clone() }
+    };
+    assert_eq!((bare(read), params(read)), (bare(wrote), params(wrote)));
 }
 
 fn value() -> impl Strategy<Value = Value> {
@@ -370,8 +383,11 @@ fn the_reference_writes_the_same_bytes() {
         let equal = again(&file).is_ok_and(|again| again == bytes);
         if equal { same.push(path.to_owned()) } else { differ.push(path.to_owned()) }
     }
-    let strays: Vec<_> =
-        differ.iter().filter(|path| !BY_HAND.iter().any(|folder| path.starts_with(folder))).collect();
+    // What has no byte order gets the one that it was read in.
+    let known = |path: &str| {
+        path.ends_with("_byte_order_absent.tgm") || BY_HAND.iter().any(|folder| path.starts_with(folder))
+    };
+    let strays: Vec<_> = differ.iter().filter(|path| !known(path)).collect();
     assert!(strays.is_empty(), "{strays:?}");
     assert!(same.len() >= 300, "{} same, differing: {differ:?}", same.len());
     for streaming in
