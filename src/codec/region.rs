@@ -4,6 +4,7 @@ use super::stats::DecodeStats;
 use super::windows::{Fault, Window, Windows};
 use crate::Result;
 use crate::source::{Bytes, Source};
+use std::iter;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -58,7 +59,7 @@ impl<'a> Region<'a> {
         };
         let began = Instant::now();
         // What leaves the region is found by whoever looks at it.
-        let spans = spans().map_or_else(|| vec![0..len], |spans| merged(spans, len));
+        let spans = spans().map_or_else(|| iter::once(0..len).collect(), |spans| merged(spans, len));
         let in_file: Vec<_> = spans.iter().map(|span| start + span.start..start + span.end).collect();
         let read = source.read_ranges(&in_file);
         stats.read_time += began.elapsed();

@@ -277,7 +277,7 @@ impl Variable {
         let Ok(pipeline) = &chunk.pipeline else { return 0 };
         let ranges: Vec<ElementRange> = part.runs().collect();
         let region = &chunk.object.region;
-        let whole = || vec![0..region.end - region.start];
+        let whole = || std::iter::once(0..region.end - region.start).collect();
         let spans = pipeline.spans(&ranges, range_threshold).unwrap_or_else(whole);
         spans.iter().for_each(|span| {
             chunk.source.will_need(region.start + span.start..region.start + span.end);

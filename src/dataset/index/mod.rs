@@ -295,7 +295,7 @@ impl Dataset {
                 file.write_all(&bytes).map_err(|e| Error::io(path.to_string_lossy(), e))?;
                 file.commit()?;
             }
-            Address::Url(url) => remote::write(&url, bytes)?,
+            Address::Url(url) => remote::write(url, bytes)?,
         }
         Ok(len)
     }
