@@ -5,7 +5,7 @@
 //! session  PATHs -> a session with one table each
 //! script   statements and `\` commands one after the other, each printed by output
 //! shell    the same, interactively
-//! serve, info, index, export, ls, get, validate, convert
+//! serve, info, index, export, ls, get, validate
 //! ```
 //! Exit status: 0, 1 for a failed query or file, 2 for misuse.
 

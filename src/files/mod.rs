@@ -1,12 +1,10 @@
-//! Whole files: written from values, converted to other pipelines, validated; on all cores, with bounded memory.
+//! Whole files: validated, on all cores, with bounded memory.
 //!
 //! ```text
-//! values -> encode (each core) -> in order -> tgm::Writer                     FileWriter
-//! file -> objects -> decode, encode (each core) -> in order -> tgm::Writer    convert
-//! file -> tgm::check -> decode (each core) -> in order -> Report              validate
+//! file -> tgm::check -> decode (each core) -> in order -> Report
 //! ```
-//! All three run on `ordered`: jobs come from one thread, are worked on by all, and leave in the order in
-//! which they came, with a bound on the bytes that are under way.
+//! It runs on `ordered`: jobs come from one thread, are worked on by all, and leave in the order in which they came,
+//! with a bound on the bytes that are under way.
 
 mod ordered;
 mod validate;

@@ -351,7 +351,7 @@ impl Check<'_> {
         };
         let (value, consumed) = cbor::item(&bytes, at, what, self.limits)?;
         let after = bytes.len() as u64 - consumed;
-        if after > 0 && !(frame.kind == Kind::Object && !frame.cbor_after_payload) {
+        if after > 0 && (frame.kind != Kind::Object || frame.cbor_after_payload) {
             let what = format!("{what}: {after} bytes after the CBOR");
             self.push(Issue::warning(Problem::Metadata, at, what));
         }

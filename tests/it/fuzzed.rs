@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Seeds of one target at most, and bytes to be mutated.
+/// Seeds of one target at most, and mutations of each unless `MILLIBAR_MUTATIONS` says how many.
 const SEEDS: usize = 24;
 const MUTATIONS: u64 = 24;
 
@@ -76,10 +76,11 @@ fn mutate(seed: &[u8], other: &[u8], random: &mut Random) -> Vec<u8> {
 
 fn smoke(target: &str, check: impl Fn(&[u8])) {
     let seeds = seeds(target);
+    let mutations = std::env::var("MILLIBAR_MUTATIONS").map_or(MUTATIONS, |number| number.parse().unwrap());
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ target.len() as u64);
     for seed in &seeds {
         check(seed);
-        for _ in 0..MUTATIONS {
+        for _ in 0..mutations {
             let other = seeds[random.below(seeds.len())];
             check(&mutate(seed, other, &mut random));
         }

@@ -312,6 +312,7 @@ async fn a_point_costs_one_request() {
         let local = folder.path().join(format!("{name}.tgm"));
         std::fs::write(&local, &file).unwrap();
         server.put(&format!("{name}.tgm"), file);
+        server.take_log();
         let ctx = session(&[
             ("near", local.to_str().unwrap().to_string()),
             ("far", server.url(&format!("{name}.tgm"))),

@@ -1,4 +1,4 @@
-//! The commands that work on files as such: validate, convert, ls, get.
+//! The commands that look at files as such: validate, ls, get.
 
 use crate::support::{Tensor, field, labels, tensor, write_tgm};
 use serde_json::{Value, json};
