@@ -404,6 +404,13 @@ impl Keys<'_> {
         self.descriptor.require(self.at, key, self.descriptor.uint(self.at, key))
     }
 
+    /// An unsigned integer of 32 bits.
+    fn small(&self, key: &str) -> Result<u64> {
+        let value = self.uint(key)?;
+        let fits = u32::try_from(value).map(u64::from);
+        fits.map_err(|_| Error::metadata(self.at, format!("`{key}` is {value}, beyond 32 bits")))
+    }
+
     fn float(&self, key: &str) -> Result<f64> {
         self.descriptor.require(self.at, key, self.descriptor.float(self.at, key))
     }
@@ -476,9 +483,9 @@ impl Keys<'_> {
                 Compression::Blosc2 { codec, level }
             }
             "szip" => Compression::Szip {
-                rsi: self.uint("szip_rsi")?,
-                block_size: self.uint("szip_block_size")?,
-                flags: self.uint("szip_flags")?,
+                rsi: self.small("szip_rsi")?,
+                block_size: self.small("szip_block_size")?,
+                flags: self.small("szip_flags")?,
             },
             "zfp" => Compression::Zfp(match self.text("zfp_mode")? {
                 "fixed_rate" => ZfpMode::FixedRate(self.float("zfp_rate")?),

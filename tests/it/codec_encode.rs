@@ -165,7 +165,7 @@ fn everything_comes_back() {
         (prop_oneof![Just(0_usize), 1..40_usize, 900..3000_usize], 0..5_u8, any::<u64>(), any::<bool>());
     let ranges = prop::collection::vec((0..=1000_usize, 0..=300_usize), 0..5);
     run(
-        3000,
+        1200,
         (pipeline, data, ranges),
         |((dtype, codec, big, shuffle, mask), (len, kind, seed, special), ranges)| {
             let dtype = DType::ALL[dtype];
@@ -235,7 +235,7 @@ fn packed_values_are_within_half_a_step() {
         Compression::Szip { rsi: 4, block_size: 8, flags: 8 },
     ];
     let cases = (0..=64_u64, -2..4_i32, 0..codecs.len(), any::<bool>(), 0..2000_usize, 0..5_u8, any::<u64>());
-    run(1500, cases, |(bits, decimal, codec, shuffle, len, kind, seed)| {
+    run(700, cases, |(bits, decimal, codec, shuffle, len, kind, seed)| {
         let packing = Packing { bits, decimal, scales: None };
         let spec = Spec {
             encoding: Encoding::SimplePacking(packing),
@@ -279,7 +279,7 @@ fn sz3_keeps_its_bound() {
         (Sz3Mode::Psnr, 60.0),
         (Sz3Mode::Abs, 1e-12),
     ];
-    run(150, (0..modes.len(), 1..30_000_usize, 0..5_u8, any::<u64>()), |(mode, len, kind, seed)| {
+    run(80, (0..modes.len(), 1..30_000_usize, 0..5_u8, any::<u64>()), |(mode, len, kind, seed)| {
         let (mode, bound) = modes[mode];
         let spec = Spec { compression: Compression::Sz3 { mode, bound }, ..Spec::new(DType::Float64) };
         let numbers = numbers(seed, len, kind);
