@@ -37,6 +37,8 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
     if config.options().extensions.get::<MillibarConfig>().is_none() {
         config = config.with_option_extension(MillibarConfig::default());
     }
+    // What it finds of `min(x)` would drop rows that `min(x + y)` beside it needs.
+    config.options_mut().optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     let urls = Arc::new(TensogramUrls::default());
     let catalogs = DynamicFileCatalog::new(Arc::new(MemoryCatalogProviderList::new()), urls);
     let state = SessionStateBuilder::new()

@@ -36,6 +36,8 @@ mod npy;
 #[cfg(feature = "engine")]
 mod partial_states;
 #[cfg(feature = "engine")]
+mod paths;
+#[cfg(feature = "engine")]
 mod pushdown;
 #[cfg(feature = "engine")]
 mod random;
