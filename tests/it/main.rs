@@ -41,9 +41,9 @@ mod paths;
 mod pushdown;
 #[cfg(feature = "engine")]
 mod random;
+mod reference;
 #[cfg(feature = "engine")]
 mod remote;
-mod reference;
 #[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]
