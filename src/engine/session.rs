@@ -27,7 +27,8 @@ pub const FORMAT: &str = "TENSOGRAM";
 /// A session that knows tensor tables: `CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM`, `FROM 'path.tgm'`,
 /// `SET millibar.x`, `std`, sums of integers that don't wrap, and reductions on the grid.
 ///
-/// `FROM 'path'` opens local files with the rights of this process, for other formats of DataFusion too.
+/// `FROM 'path'` opens local files, and URLs, with the rights of this process; of other formats of
+/// DataFusion local ones, too.
 ///
 /// # Errors
 /// Those of DataFusion.
