@@ -47,7 +47,7 @@ fn object_frame(payload: &[u8], descriptor: &[u8]) -> Vec<u8> {
 
 fn head(kind: u16, flags: u16, length: usize) -> Vec<u8> {
     let mut bytes = b"FR".to_vec();
-    [kind, 1, flags].map(|word| bytes.extend(word.to_be_bytes()));
+    [kind, 1, flags].iter().for_each(|word| bytes.extend(word.to_be_bytes()));
     bytes.extend((length as u64).to_be_bytes());
     bytes
 }

@@ -27,8 +27,11 @@ use millibar::tgm::Limits;
 pub const CODECS: [&str; 10] =
     ["none", "szip", "zstd", "lz4", "blosc2", "zfp", "sz3", "rle", "roaring", "masks"];
 
+/// What is checked of some bytes.
+pub type Check = fn(&[u8]);
+
 /// Every target but those of [`CODECS`].
-pub const TARGETS: [(&str, fn(&[u8])); 7] = [
+pub const TARGETS: [(&str, Check); 7] = [
     ("framing", framing),
     ("metadata", metadata),
     ("szip", szip),

@@ -214,7 +214,7 @@ fn indexes_of_messages_are_hints() {
         let objects: Vec<Vec<u8>> = made.iter().map(|t| object(&t.payload, &cbor(&t.descriptor))).collect();
         let lengths: Vec<u64> = objects.iter().map(|o| o.len() as u64).collect();
         let metadata = frame(HEADER_METADATA, &cbor(&json!({ "base": base })));
-        let mut at = 24 + padded(&[metadata.clone()]).len() as u64 + 2048;
+        let mut at = 24 + padded(std::slice::from_ref(&metadata)).len() as u64 + 2048;
         let offsets: Vec<u64> = lengths
             .iter()
             .map(|length| {
