@@ -4,8 +4,9 @@
 //!
 //! ```text
 //! source   bytes of a file: ranges in, `Bytes` out
-//! tgm      framing, CBOR metadata, scan of Tensogram v3 messages
+//! tgm      framing, CBOR metadata, scan, check and writing of Tensogram v3 messages
 //! codec    codec pipeline of one object: full decode and range decode, block by block
+//! files    whole files: validated, on all cores
 //! tensor   slabs, selections, chunk grids: integer geometry
 //! dataset  names, coords and cubes over many objects and files
 //! reduce   grid kernels and the states of aggregates
@@ -20,6 +21,7 @@
 pub mod codec;
 pub mod dataset;
 mod error;
+pub mod files;
 pub mod reduce;
 pub mod source;
 pub mod tensor;

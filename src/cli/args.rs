@@ -1,7 +1,11 @@
 //! What may be written on the command line.
 
+pub(super) mod files;
+
 use crate::codec::ElementRange;
+use crate::tgm::parse_size;
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
+use files::{GetArgs, LsArgs, ValidateArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -33,6 +37,12 @@ pub(super) enum Command {
     Index(IndexArgs),
     /// Write one decoded object, or element ranges of it, as .npy
     Export(ExportArgs),
+    /// List messages and objects
+    Ls(LsArgs),
+    /// Print a value of the metadata
+    Get(GetArgs),
+    /// Say whether files are sound
+    Validate(ValidateArgs),
 }
 
 const SQL_EXAMPLES: &str = "\
@@ -151,7 +161,7 @@ pub(super) struct TableArgs {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(super) settings: Vec<(String, String)>,
     /// Most memory for queries, such as 512M or 4G
-    #[arg(short = 'm', long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(short = 'm', long, value_name = "SIZE", value_parser = parse_memory)]
     pub(super) memory_limit: Option<usize>,
 }
 
@@ -214,24 +224,11 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A number of bytes with an optional unit, in powers of 1024: `1000`, `64K`, `512MB`, `4GiB`.
-fn parse_size(text: &str) -> Result<usize, String> {
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: usize = number.parse().map_err(|_| "wanted a size such as 512M or 4G".to_string())?;
-    let unit = unit.to_ascii_lowercase();
-    let shift = match unit.trim_end_matches('b').trim_end_matches('i') {
-        "" => 0,
-        "k" => 10,
-        "m" => 20,
-        "g" => 30,
-        "t" => 40,
-        _ => return Err(format!("`{unit}` is no unit of size: B, K, M, G or T")),
-    };
-    match number.checked_mul(1 << shift) {
-        Some(0) => Err("no query runs without memory".into()),
-        Some(bytes) => Ok(bytes),
-        None => Err("more than this machine can address".into()),
+/// Bytes of memory; see [`parse_size`].
+fn parse_memory(text: &str) -> Result<usize, String> {
+    match parse_size(text)? {
+        0 => Err("no query runs without memory".into()),
+        bytes => usize::try_from(bytes).map_err(|_| "more than this machine can address".into()),
     }
 }
 
@@ -285,8 +282,8 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXPORT_EXAMPLES)]
 pub(super) struct ExportArgs {
-    /// A .tgm file
-    pub(super) path: PathBuf,
+    /// A .tgm file, or its URL
+    pub(super) path: String,
     /// Position of the message in the file, from 0
     #[arg(long, value_name = "I")]
     pub(super) message: u64,
@@ -348,10 +345,10 @@ mod tests {
 
     #[test]
     fn sizes_and_ranges() {
-        assert_eq!(parse_size("512M"), Ok(512 << 20));
-        assert_eq!(parse_size("4GiB"), Ok(4 << 30));
-        assert_eq!(parse_size("1000"), Ok(1000));
-        assert!(["", "M", "-1", "0", "4X", "99999999999T"].iter().all(|text| parse_size(text).is_err()));
+        assert_eq!(parse_memory("512M"), Ok(512 << 20));
+        assert_eq!(parse_memory("4GiB"), Ok(4 << 30));
+        assert_eq!(parse_memory("1000"), Ok(1000));
+        assert!(["", "M", "-1", "0", "4X", "99999999999T"].iter().all(|text| parse_memory(text).is_err()));
         assert_eq!(parse_range("3:4"), Ok(ElementRange { start: 3, count: 4 }));
         assert!(
             ["", "3", "3:", ":4", "-1:2", "18446744073709551615:1"].iter().all(|t| parse_range(t).is_err())

@@ -20,6 +20,8 @@ pub(super) enum CliError {
     Command(String),
     /// The command line asks for something that can't be.
     Usage(String),
+    /// What was asked about isn't as it should be. The output says why.
+    Failed,
     /// Nobody reads our output any more, which is no failure of ours.
     BrokenPipe,
 }
@@ -42,7 +44,7 @@ impl CliError {
         match self {
             Self::Usage(_) => 2,
             Self::BrokenPipe => 0,
-            Self::Query(_) | Self::Data(_) | Self::Io { .. } | Self::Command(_) => 1,
+            Self::Query(_) | Self::Data(_) | Self::Io { .. } | Self::Command(_) | Self::Failed => 1,
         }
     }
 }
@@ -54,6 +56,7 @@ impl fmt::Display for CliError {
             Self::Data(e) => e.fmt(f),
             Self::Io { what, source } => write!(f, "{what}: {source}"),
             Self::Command(what) | Self::Usage(what) => f.write_str(what),
+            Self::Failed => f.write_str("the output says what is wrong"),
             Self::BrokenPipe => f.write_str("nobody reads the output"),
         }
     }

@@ -3,13 +3,12 @@
 use super::args::ExportArgs;
 use super::error::CliError;
 use super::npy;
-use crate::codec::{DecodeStats, ElementRange, Pipeline, Scratch};
-use crate::source::{LocalFile, Source};
+use crate::codec::{DecodeStats, ElementRange, Pipeline, Region, Scratch};
+use crate::source::{Address, Bytes, NewFile, Source};
 use crate::tgm::{File, Limits, Object};
 use crate::{Error, Result};
-use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Share of an object up to which ranges are range-decoded, as in queries.
@@ -18,7 +17,7 @@ const RANGE_THRESHOLD: f64 = 0.5;
 /// Writes one object, or ranges of it.
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let limits = Limits::default();
-    let source: Arc<dyn Source> = Arc::new(LocalFile::open(&args.path)?);
+    let source = Address::parse(&args.path)?.open()?;
     let file = File::open(source, &limits)?;
     let object = Arc::clone(file.message(args.message)?.object(args.object)?);
     let pipeline = Pipeline::try_new(&object, &limits)?;
@@ -27,7 +26,12 @@ pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
         let mut out = BufWriter::new(io::stdout().lock());
         export.write(&mut out).and_then(|()| out.flush().map_err(CliError::output))
     } else {
-        to_file(&args.output, |out| export.write(out))
+        let mut out = NewFile::create(&args.output)?;
+        export.write(&mut out).map_err(|e| match e {
+            CliError::Io { source, .. } => CliError::io(args.output.display().to_string(), source),
+            other => other,
+        })?;
+        Ok(out.commit()?)
     }
 }
 
@@ -41,9 +45,9 @@ struct Export<'a> {
 impl Export<'_> {
     fn write(&self, out: &mut impl Write) -> Result<(), CliError> {
         let dtype = self.pipeline.dtype();
-        let descr = npy::descr(dtype)
-            .ok_or_else(|| Error::unsupported(&self.object.place, format!("exporting {dtype}")))?;
-        let region = self.source.read(self.object.region.clone())?;
+        let descr = npy::descr(dtype);
+        let mut lent = Bytes::new();
+        let region = Region::of(self.source, self.object.region.clone(), &mut lent)?;
         let (mut scratch, mut stats) = (Scratch::default(), DecodeStats::default());
         if self.ranges.is_empty() {
             let header = npy::header(descr, &self.object.descriptor.shape).map_err(CliError::output)?;
@@ -51,7 +55,7 @@ impl Export<'_> {
             let mut failed = None;
             let all = [ElementRange { start: 0, count: self.pipeline.len() }];
             let visited =
-                self.pipeline.visit(&region, &all, 0.0, &mut scratch, &mut stats, &mut |_, block| {
+                self.pipeline.visit(region, &all, 0.0, &mut scratch, &mut stats, &mut |_, block| {
                     npy::write_block(out, block).map_err(|e| {
                         let stop = Error::io("the output", io::Error::from(e.kind()));
                         failed = Some(e);
@@ -65,7 +69,7 @@ impl Export<'_> {
         } else {
             // All together, so that a codec that can't seek decodes the object once.
             let values = self.pipeline.decode_ranges(
-                &region,
+                region,
                 self.ranges,
                 RANGE_THRESHOLD,
                 &mut scratch,
@@ -75,37 +79,5 @@ impl Export<'_> {
             out.write_all(&header).map_err(CliError::output)?;
             npy::write_block(out, values.as_block()).map_err(CliError::output)
         }
-    }
-}
-
-/// Writes a file under another name beside it and renames it: `path` never holds half of it.
-fn to_file(
-    path: &Path,
-    write: impl FnOnce(&mut BufWriter<fs::File>) -> Result<(), CliError>,
-) -> Result<(), CliError> {
-    let mut name = path
-        .file_name()
-        .map(ToOwned::to_owned)
-        .ok_or_else(|| CliError::Usage(format!("{} is no file to write to", path.display())))?;
-    name.push(format!(".{}.partial", std::process::id()));
-    let unfinished = Unfinished(path.with_file_name(name));
-    let failed = |e| CliError::io(path.display().to_string(), e);
-    let mut out = BufWriter::new(fs::File::create(&unfinished.0).map_err(failed)?);
-    write(&mut out).map_err(|e| match e {
-        CliError::Io { source, .. } => failed(source),
-        other => other,
-    })?;
-    out.flush().map_err(failed)?;
-    drop(out);
-    fs::rename(&unfinished.0, path).map_err(failed)
-}
-
-/// A file that is removed unless it was renamed.
-struct Unfinished(PathBuf);
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // Gone is gone, whoever removed it.
-        let _ = fs::remove_file(&self.0);
     }
 }

@@ -2,10 +2,11 @@
 
 use super::args::IndexArgs;
 use super::error::CliError;
+use super::progress::Bar;
 use crate::dataset::read::{ReadOptions, Reader};
 use crate::dataset::{self, Dataset, IndexUse, Location, OpenOptions};
 use crate::reduce::Survey;
-use crate::tgm::Limits;
+use crate::source::Address;
 use crate::{Error, Result};
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZero;
@@ -23,12 +24,12 @@ pub(super) fn run(args: &IndexArgs) -> Result<(), CliError> {
     }
     let mut out = io::stdout().lock();
     for path in &args.paths {
-        let dataset = dataset::open(&Location::parse(path)?, &options, &Limits::default())?;
+        let dataset = dataset::open(&Location::parse(path)?, &options)?;
         if !args.no_statistics {
             survey(&dataset)?;
         }
         let bytes = dataset.write_index(args.output.as_deref())?;
-        let index = args.output.as_deref().unwrap_or(dataset.index_path()).display();
+        let index = args.output.as_deref().map_or_else(|| dataset.index_path().clone(), Address::from);
         let (known, all) = known(&dataset);
         writeln!(out, "{index}: {bytes} bytes, statistics of {known} of {all} chunks")
             .map_err(CliError::output)?;
@@ -73,7 +74,7 @@ fn survey(dataset: &Dataset) -> Result<()> {
     thread::scope(|scope| {
         let working: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         if io::stderr().is_terminal() {
-            scope.spawn(|| show(dataset, &over));
+            scope.spawn(|| show(dataset, &over)); // else nobody would see it
         }
         let ends = working.into_iter().map(|worker| worker.join());
         let ends = ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
@@ -83,15 +84,11 @@ fn survey(dataset: &Dataset) -> Result<()> {
     })
 }
 
-/// Says on a terminal how far it is.
+/// Shows how far it is.
 fn show(dataset: &Dataset, over: &AtomicBool) {
-    const WIDTH: u64 = 40;
+    let bar = Bar::new(known(dataset).1, "chunks");
     while !over.load(Ordering::Relaxed) {
-        let (known, all) = known(dataset);
-        let filled = (known * WIDTH).checked_div(all).unwrap_or(WIDTH);
-        let bar: String = (0..WIDTH).map(|at| if at < filled { '#' } else { ' ' }).collect();
-        eprint!("\r[{bar}] {known} of {all} chunks");
+        bar.at(known(dataset).0);
         thread::sleep(Duration::from_millis(100));
     }
-    eprint!("\r\x1b[K");
 }

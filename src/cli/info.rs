@@ -3,7 +3,6 @@
 use super::args::InfoArgs;
 use super::error::CliError;
 use crate::dataset::{self, Location, OpenOptions};
-use crate::tgm::Limits;
 use std::io::{self, Write};
 use summary::Summary;
 
@@ -12,9 +11,9 @@ mod summary;
 /// Prints what a location holds, as text or as JSON. No payload is decoded but those of coordinates.
 pub(super) fn run(args: &InfoArgs) -> Result<(), CliError> {
     let options = OpenOptions::from_pairs(args.options.iter().map(|(key, value)| (key, value)))?;
-    let limits = Limits::default();
-    let dataset = dataset::open(&Location::parse(&args.path)?, &options, &limits)?;
-    let summary = Summary::of(&args.path, &dataset, &limits)?;
+    let limits = &options.limits;
+    let dataset = dataset::open(&Location::parse(&args.path)?, &options)?;
+    let summary = Summary::of(&args.path, &dataset, limits)?;
     let mut out = io::stdout().lock();
     let written = if args.json {
         serde_json::to_string_pretty(&summary.to_json())

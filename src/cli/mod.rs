@@ -5,7 +5,7 @@
 //! session  PATHs -> a session with one table each
 //! script   statements and `\` commands one after the other, each printed by output
 //! shell    the same, interactively
-//! serve, info, index, export
+//! serve, info, index, export, ls, get, validate
 //! ```
 //! Exit status: 0, 1 for a failed query or file, 2 for misuse.
 
@@ -13,16 +13,21 @@ mod args;
 mod command;
 mod error;
 mod export;
+mod get;
 mod heap;
 mod index;
 mod info;
+mod ls;
 mod npy;
 mod output;
+mod progress;
 mod script;
 mod serve;
 mod session;
 mod shell;
 mod sql;
+mod validate;
+mod words;
 
 use args::{Cli, Command};
 use clap::{CommandFactory, FromArgMatches};
@@ -53,9 +58,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Info(args) => info::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Ls(args) => ls::run(&args),
+        Command::Get(args) => get::run(&args),
+        Command::Validate(args) => validate::run(&args),
     };
     match done {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
+        Err(error @ CliError::Failed) => ExitCode::from(error.exit_status()),
         Err(e) => {
             eprintln!("error: {e}");
             ExitCode::from(e.exit_status())

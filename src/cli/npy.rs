@@ -10,10 +10,9 @@ const ALIGN: usize = 64;
 /// Elements that are converted and written together.
 const BATCH: usize = 1 << 13;
 
-/// How numpy spells a dtype; bfloat16, which it doesn't know, becomes float32. `None` for complex dtypes, which
-/// can't be decoded yet.
-pub(super) fn descr(dtype: DType) -> Option<&'static str> {
-    Some(match dtype {
+/// How numpy spells a dtype; bfloat16, which it doesn't know, becomes float32.
+pub(super) fn descr(dtype: DType) -> &'static str {
+    match dtype {
         DType::Float16 => "<f2",
         DType::BFloat16 | DType::Float32 => "<f4",
         DType::Float64 => "<f8",
@@ -26,8 +25,9 @@ pub(super) fn descr(dtype: DType) -> Option<&'static str> {
         DType::UInt32 => "<u4",
         DType::UInt64 => "<u8",
         DType::Bitmask => "|b1",
-        DType::Complex64 | DType::Complex128 => return None,
-    })
+        DType::Complex64 => "<c8",
+        DType::Complex128 => "<c16",
+    }
 }
 
 /// Magic, version and header of an array of `shape`, outermost first.
@@ -64,6 +64,8 @@ pub(super) fn write_block(out: &mut impl Write, block: Block<'_>) -> io::Result<
         Block::UInt16(v) => write_each(out, v, |x| x.to_le_bytes()),
         Block::UInt32(v) => write_each(out, v, |x| x.to_le_bytes()),
         Block::UInt64(v) => write_each(out, v, |x| x.to_le_bytes()),
+        Block::Complex64(v) => write_each(out, v, |x| x.to_le_bytes()),
+        Block::Complex128(v) => write_each(out, v, |x| x.to_le_bytes()),
         Block::Bitmask(v) => out.write_all(v),
     }
 }

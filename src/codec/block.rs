@@ -4,6 +4,30 @@ use super::packing::SimplePacking;
 use crate::tgm::DType;
 use half::{bf16, f16};
 
+/// A complex number.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[repr(C)]
+pub struct Complex<T> {
+    /// Real part.
+    pub re: T,
+    /// Imaginary part.
+    pub im: T,
+}
+
+impl Complex<f32> {
+    /// The bytes of the real part, then those of the imaginary one, little-endian.
+    pub fn to_le_bytes(self) -> [u8; 8] {
+        (u64::from(self.im.to_bits()) << 32 | u64::from(self.re.to_bits())).to_le_bytes()
+    }
+}
+
+impl Complex<f64> {
+    /// The bytes of the real part, then those of the imaginary one, little-endian.
+    pub fn to_le_bytes(self) -> [u8; 16] {
+        (u128::from(self.im.to_bits()) << 64 | u128::from(self.re.to_bits())).to_le_bytes()
+    }
+}
+
 /// Consecutive decoded elements of one object, in native order.
 #[derive(Debug, Clone, Copy)]
 #[allow(missing_docs)]
@@ -20,6 +44,8 @@ pub enum Block<'a> {
     UInt16(&'a [u16]),
     UInt32(&'a [u32]),
     UInt64(&'a [u64]),
+    Complex64(&'a [Complex<f32>]),
+    Complex128(&'a [Complex<f64>]),
     /// A bitmask, one byte an element: 0 or 1.
     Bitmask(&'a [u8]),
 }
@@ -90,6 +116,8 @@ pub enum Values {
     UInt16(Vec<u16>),
     UInt32(Vec<u32>),
     UInt64(Vec<u64>),
+    Complex64(Vec<Complex<f32>>),
+    Complex128(Vec<Complex<f64>>),
     /// A bitmask, one byte an element: 0 or 1.
     Bitmask(Vec<u8>),
 }
@@ -117,6 +145,8 @@ macro_rules! each_dtype {
             $enum::UInt16($values) => $body,
             $enum::UInt32($values) => $body,
             $enum::UInt64($values) => $body,
+            $enum::Complex64($values) => $body,
+            $enum::Complex128($values) => $body,
             $enum::Bitmask($values) => $body,
         }
     };
@@ -148,8 +178,41 @@ impl<'a> Block<'a> {
             Self::UInt16(_) => DType::UInt16,
             Self::UInt32(_) => DType::UInt32,
             Self::UInt64(_) => DType::UInt64,
+            Self::Complex64(_) => DType::Complex64,
+            Self::Complex128(_) => DType::Complex128,
             Self::Bitmask(_) => DType::Bitmask,
         }
+    }
+
+    /// The elements' native bytes.
+    pub(super) fn bytes(&self) -> &'a [u8] {
+        fn of<T: Number>(values: &[T]) -> &[u8] {
+            // SAFETY: only types without padding implement `Number`, and any byte is a valid u8.
+            unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+        }
+        each_dtype!(Block, *self, values => of(values))
+    }
+
+    /// `bytes` as native values of `dtype`; `None` if they aren't aligned for them, or no whole number of them.
+    /// Bitmasks have a byte an element.
+    pub fn from_bytes(dtype: DType, bytes: &'a [u8]) -> Option<Self> {
+        Some(match dtype {
+            DType::Float16 => Self::Float16(cast(bytes)?),
+            DType::BFloat16 => Self::BFloat16(cast(bytes)?),
+            DType::Float32 => Self::Float32(cast(bytes)?),
+            DType::Float64 => Self::Float64(cast(bytes)?),
+            DType::Complex64 => Self::Complex64(cast(bytes)?),
+            DType::Complex128 => Self::Complex128(cast(bytes)?),
+            DType::Int8 => Self::Int8(cast(bytes)?),
+            DType::Int16 => Self::Int16(cast(bytes)?),
+            DType::Int32 => Self::Int32(cast(bytes)?),
+            DType::Int64 => Self::Int64(cast(bytes)?),
+            DType::UInt8 => Self::UInt8(bytes),
+            DType::UInt16 => Self::UInt16(cast(bytes)?),
+            DType::UInt32 => Self::UInt32(cast(bytes)?),
+            DType::UInt64 => Self::UInt64(cast(bytes)?),
+            DType::Bitmask => Self::Bitmask(bytes),
+        })
     }
 
     /// Elements `start..end` of this block.
@@ -167,15 +230,17 @@ impl<'a> Block<'a> {
             Block::UInt16(v) => Block::UInt16(&v[start..end]),
             Block::UInt32(v) => Block::UInt32(&v[start..end]),
             Block::UInt64(v) => Block::UInt64(&v[start..end]),
+            Block::Complex64(v) => Block::Complex64(&v[start..end]),
+            Block::Complex128(v) => Block::Complex128(&v[start..end]),
             Block::Bitmask(v) => Block::Bitmask(&v[start..end]),
         }
     }
 }
 
 impl Values {
-    /// No values, room for `capacity`. `None` for complex dtypes, which aren't read yet.
-    pub fn with_capacity(dtype: DType, capacity: usize) -> Option<Self> {
-        Some(match dtype {
+    /// No values, room for `capacity`.
+    pub fn with_capacity(dtype: DType, capacity: usize) -> Self {
+        match dtype {
             DType::Float16 => Self::Float16(Vec::with_capacity(capacity)),
             DType::BFloat16 => Self::BFloat16(Vec::with_capacity(capacity)),
             DType::Float32 => Self::Float32(Vec::with_capacity(capacity)),
@@ -188,9 +253,10 @@ impl Values {
             DType::UInt16 => Self::UInt16(Vec::with_capacity(capacity)),
             DType::UInt32 => Self::UInt32(Vec::with_capacity(capacity)),
             DType::UInt64 => Self::UInt64(Vec::with_capacity(capacity)),
+            DType::Complex64 => Self::Complex64(Vec::with_capacity(capacity)),
+            DType::Complex128 => Self::Complex128(Vec::with_capacity(capacity)),
             DType::Bitmask => Self::Bitmask(Vec::with_capacity(capacity)),
-            DType::Complex64 | DType::Complex128 => return None,
-        })
+        }
     }
 
     /// Number of elements.
@@ -218,6 +284,8 @@ impl Values {
             Self::UInt16(v) => Block::UInt16(v),
             Self::UInt32(v) => Block::UInt32(v),
             Self::UInt64(v) => Block::UInt64(v),
+            Self::Complex64(v) => Block::Complex64(v),
+            Self::Complex128(v) => Block::Complex128(v),
             Self::Bitmask(v) => Block::Bitmask(v),
         }
     }
@@ -238,9 +306,36 @@ impl Values {
             (Self::UInt16(v), Block::UInt16(b)) => v.extend_from_slice(b),
             (Self::UInt32(v), Block::UInt32(b)) => v.extend_from_slice(b),
             (Self::UInt64(v), Block::UInt64(b)) => v.extend_from_slice(b),
+            (Self::Complex64(v), Block::Complex64(b)) => v.extend_from_slice(b),
+            (Self::Complex128(v), Block::Complex128(b)) => v.extend_from_slice(b),
             (Self::Bitmask(v), Block::Bitmask(b)) => v.extend_from_slice(b),
             _ => return false,
         }
         true
     }
+}
+
+/// Plain numbers: any bits are a value, and there is no padding.
+pub(super) trait Number: Copy {}
+impl Number for f16 {}
+impl Number for bf16 {}
+impl Number for f32 {}
+impl Number for f64 {}
+impl Number for Complex<f32> {}
+impl Number for Complex<f64> {}
+impl Number for i8 {}
+impl Number for i16 {}
+impl Number for i32 {}
+impl Number for i64 {}
+impl Number for u8 {}
+impl Number for u16 {}
+impl Number for u32 {}
+impl Number for u64 {}
+
+/// `bytes` as native numbers; `None` if they aren't aligned for them, or no whole number of them.
+pub(super) fn cast<T: Number>(bytes: &[u8]) -> Option<&[T]> {
+    // SAFETY: only numbers implement `Number` (f16 and bf16 are transparent wrappers of u16, complex numbers are two
+    // floats as in C); every bit pattern of them is valid, and `align_to` takes care of alignment and length.
+    let (before, values, after) = unsafe { bytes.align_to::<T>() };
+    (before.is_empty() && after.is_empty()).then_some(values)
 }

@@ -10,7 +10,6 @@ use super::windows::{Fault, Window, Windows};
 use super::{Block, ElementRange, Piece};
 use crate::Result;
 use crate::tgm::DType;
-use half::{bf16, f16};
 use std::ops::Range;
 
 /// Decoded bytes of one block at most: half of a usual L1 + L2 share, so that a sink that reads a block more than
@@ -93,7 +92,7 @@ impl Delivery<'_, '_> {
         let width = value_width(plan.dtype) as usize;
         let value = match &plan.encoding {
             Encoding::Packed(packing) if packing.bits() == 0 => packing.reference().to_ne_bytes(),
-            Encoding::Plain { swap } => {
+            Encoding::Plain { swap } if width <= 8 => {
                 let bytes = plan.bytes_of(span.start, span.end);
                 let Some(mut value) = windows.repeated(bytes, width, stats) else { return Ok(None) };
                 swap_if(*swap, &mut value[..width], plan.dtype);
@@ -103,7 +102,7 @@ impl Delivery<'_, '_> {
         };
         let out = values.take(width).map_err(|f| plan.failed(f))?;
         out.copy_from_slice(&value[..width]);
-        let Some(value) = typed(plan.dtype, out) else { return Ok(None) };
+        let Some(value) = Block::from_bytes(plan.dtype, out) else { return Ok(None) };
         stats.elements_constant += span.end - span.start;
         Ok(Some(sink(span.start, Piece::Constant(value, (span.end - span.start) as usize))))
     }
@@ -138,7 +137,7 @@ fn convert<'v>(
     let n = (span.end - span.start) as usize;
     let bytes = match (&plan.encoding, window) {
         (Encoding::Plain { swap: false }, Window::Lent(bytes)) if !masks.touch(&span) => {
-            if let Some(block) = typed(plan.dtype, bytes) {
+            if let Some(block) = Block::from_bytes(plan.dtype, bytes) {
                 return Ok(block);
             }
             let out = values.take(bytes.len())?;
@@ -174,7 +173,7 @@ fn convert<'v>(
         (_, Window::Samples(_)) => return Err(Fault::new("pipeline", "samples came as numbers")),
     };
     masks.restore(plan.dtype, &span, bytes);
-    typed(plan.dtype, bytes).ok_or_else(|| Fault::new("pipeline", "values came unaligned"))
+    Block::from_bytes(plan.dtype, bytes).ok_or_else(|| Fault::new("pipeline", "values came unaligned"))
 }
 
 fn swap_if(swap: bool, bytes: &mut [u8], dtype: DType) {
@@ -211,47 +210,6 @@ const EXPANDED: [[u8; 8]; 256] = {
     }
     table
 };
-
-/// `bytes` as native values; `None` if they aren't aligned for them.
-fn typed(dtype: DType, bytes: &[u8]) -> Option<Block<'_>> {
-    Some(match dtype {
-        DType::Float16 => Block::Float16(cast::<f16>(bytes)?),
-        DType::BFloat16 => Block::BFloat16(cast::<bf16>(bytes)?),
-        DType::Float32 => Block::Float32(cast::<f32>(bytes)?),
-        DType::Float64 => Block::Float64(cast::<f64>(bytes)?),
-        DType::Int8 => Block::Int8(cast::<i8>(bytes)?),
-        DType::Int16 => Block::Int16(cast::<i16>(bytes)?),
-        DType::Int32 => Block::Int32(cast::<i32>(bytes)?),
-        DType::Int64 => Block::Int64(cast::<i64>(bytes)?),
-        DType::UInt8 => Block::UInt8(bytes),
-        DType::UInt16 => Block::UInt16(cast::<u16>(bytes)?),
-        DType::UInt32 => Block::UInt32(cast::<u32>(bytes)?),
-        DType::UInt64 => Block::UInt64(cast::<u64>(bytes)?),
-        DType::Bitmask => Block::Bitmask(bytes),
-        DType::Complex64 | DType::Complex128 => return None,
-    })
-}
-
-/// Plain numbers: any bits are a value, and there is no padding.
-trait Number: Copy {}
-impl Number for f16 {}
-impl Number for bf16 {}
-impl Number for f32 {}
-impl Number for f64 {}
-impl Number for i8 {}
-impl Number for i16 {}
-impl Number for i32 {}
-impl Number for i64 {}
-impl Number for u16 {}
-impl Number for u32 {}
-impl Number for u64 {}
-
-fn cast<T: Number>(bytes: &[u8]) -> Option<&[T]> {
-    // SAFETY: only numbers implement `Number` (f16 and bf16 are transparent wrappers of u16); every bit pattern of
-    // them is valid, and `align_to` takes care of alignment and length.
-    let (before, values, after) = unsafe { bytes.align_to::<T>() };
-    (before.is_empty() && after.is_empty()).then_some(values)
-}
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@ use super::deliver::{Delivery, Sink};
 use super::masks::Masks;
 use super::pipeline::Mode;
 use super::plan::{Encoding, Plan, value_width};
+use super::region::{Held, Stored};
 use super::scratch::AlignedBuf;
 use super::shuffle::Shuffle;
 use super::stats::DecodeStats;
@@ -13,6 +14,8 @@ use super::stream::{ZstdContext, ZstdReader};
 use super::szip::{Aec, RsiIndex, Samples};
 use super::szip_reader::{SzipReader, decode_numbers};
 use super::windows::{Flat, Numbers, Planes, Windows, collect_planes};
+use super::zfp::Zfp;
+use super::zfp_reader::ZfpReader;
 use crate::Result;
 
 /// What a visit works with, besides the codec's own contexts.
@@ -31,13 +34,17 @@ pub(super) struct Job<'a, 's> {
 
 impl Job<'_, '_> {
     /// Nothing is compressed: only the bytes of the ranges are looked at.
-    pub(super) fn stored(&mut self, payload: &[u8]) -> Result<()> {
+    pub(super) fn stored(&mut self, held: &Held<'_>) -> Result<()> {
         for range in self.ranges {
             let span = self.plan.bytes_of(range.start, range.start + range.count);
             self.stats.bytes_read += span.end - span.start;
             self.stats.bytes_decoded += range.count * value_width(self.plan.dtype);
         }
-        self.flat(payload)
+        match (&self.plan.shuffle, held) {
+            (None, held) => self.windows(&mut Stored(held)),
+            (Some(_), Held::All(bytes)) => self.flat(&bytes[..self.plan.payload_len as usize]),
+            (Some(shuffle), held) => self.gathered(shuffle, &mut Stored(held)),
+        }
     }
 
     /// A codec that decodes everything in one call.
@@ -94,6 +101,26 @@ impl Job<'_, '_> {
         }
     }
 
+    /// Zfp gives values block by block. Streams of another mode than a fixed rate are decoded up to the last value asked
+    /// for.
+    pub(super) fn zfp(
+        &mut self,
+        payload: &[u8],
+        zfp: &Zfp,
+        mode: Mode,
+        block: &mut AlignedBuf,
+    ) -> Result<()> {
+        let mut reader = ZfpReader::new(zfp, payload, self.plan.len, block);
+        if mode == Mode::Full {
+            self.count_whole(payload);
+        }
+        self.windows(&mut reader)?;
+        if mode == Mode::Ranges {
+            reader.count(self.stats);
+        }
+        Ok(())
+    }
+
     pub(super) fn szip_whole(&mut self, payload: &[u8], aec: &Aec, numbers: &mut AlignedBuf) -> Result<()> {
         let flat_len = self.plan.flat_len;
         self.stats.blocks_decoded += aec.rsi_count(flat_len / aec.sample_bytes() as u64);
@@ -118,14 +145,14 @@ impl Job<'_, '_> {
 
     pub(super) fn szip_ranges(
         &mut self,
-        payload: &[u8],
+        held: &Held<'_>,
         aec: &Aec,
         index: &RsiIndex,
         block: &mut AlignedBuf,
         numbers: &mut AlignedBuf,
     ) -> Result<()> {
         let samples = self.plan.flat_len / aec.sample_bytes() as u64;
-        let mut reader = SzipReader::new(aec, payload, index, samples, self.as_numbers(), block, numbers);
+        let mut reader = SzipReader::new(aec, held, index, samples, self.as_numbers(), block, numbers);
         match &self.plan.shuffle {
             None => self.windows(&mut reader),
             Some(shuffle) => self.gathered(shuffle, &mut reader),

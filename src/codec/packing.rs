@@ -3,6 +3,10 @@
 //! Values come out bit-identical to the reference's: the factor is one product of two integer powers, then one
 //! multiplication and one addition a value, never fused.
 
+mod pack;
+
+pub use pack::{check_exponent, scales};
+
 use multiversion::multiversion;
 use std::ops::Bound;
 
@@ -16,6 +20,17 @@ pub enum PackingError {
     /// A reference value that is no number.
     #[error("reference value {0}, expected a finite number")]
     Reference(f64),
+    /// A value to pack that is no number.
+    #[error("value {value} at {index}, expected finite numbers")]
+    NotFinite {
+        /// Where.
+        index: usize,
+        /// What came.
+        value: f64,
+    },
+    /// A binary exponent that isn't written: the values' range is too small or too large.
+    #[error("binary exponent {0}, expected -256 to 256")]
+    Exponent(i32),
     /// The packed bytes are too few (or, uncompressed, too many).
     #[error("{got} packed bytes, {wanted} wanted")]
     Size {

@@ -2,14 +2,13 @@
 
 use super::deliver::Sink;
 use super::job::Job;
-use super::masks::Masks;
+use super::masks::{MaskPlan, Masks};
 use super::plan::{Compression, Encoding, Plan};
+use super::region::Region;
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
-use super::stream;
 use super::szip::RsiIndex;
-use super::{Block, Piece, Values};
-use crate::source::Bytes;
+use super::{Block, Piece, Values, bits, lz4, sz3};
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
 use std::ops::Range;
@@ -22,16 +21,6 @@ pub struct ElementRange {
     pub start: u64,
     /// How many.
     pub count: u64,
-}
-
-/// When the stored hash of an object's frame is checked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Verify {
-    /// Never.
-    #[default]
-    Off,
-    /// When the object is decoded whole.
-    FullDecodes,
 }
 
 /// The codec pipeline of one object, with its parameters checked.
@@ -61,8 +50,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// [`Error::Codec`] for unknown stages and impossible combinations, [`Error::Metadata`] for missing or
-    /// mistyped parameters, [`Error::Unsupported`] for codecs and dtypes that aren't read yet,
-    /// [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
+    /// mistyped parameters, [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
     pub fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
         Ok(Self { plan: Plan::try_new(object, limits)?.into(), szip_index: Arc::default() })
     }
@@ -86,7 +74,9 @@ impl Pipeline {
     pub fn seeks(&self) -> bool {
         match self.plan.compression {
             Compression::None | Compression::Blosc2 | Compression::Szip { .. } => true,
-            Compression::Zstd | Compression::Lz4 => false,
+            Compression::Zfp(zfp) => zfp.block_bits().is_some(),
+            Compression::Zstd | Compression::Lz4 | Compression::Sz3 => false,
+            Compression::Rle | Compression::Roaring => false,
         }
     }
 
@@ -100,9 +90,30 @@ impl Pipeline {
     }
 
     /// Whether a visit of so many elements decodes (or, uncompressed, reads) the object as a whole; what
-    /// [`Verify::FullDecodes`] asks before the first block is handed out.
+    /// [`Verify::FullDecodes`](super::Verify::FullDecodes) asks before the first block is handed out.
     pub fn decodes_whole(&self, elements: u64, range_threshold: f64) -> bool {
         elements > 0 && (elements == self.plan.len || !self.by_ranges(elements, range_threshold))
+    }
+
+    /// What a visit of `ranges` looks at of a payload region, in any order; `None` for all of it. Of szip this is known
+    /// once a range was decoded: stored offsets aren't followed, and the first visit walks the stream.
+    pub(crate) fn spans(&self, ranges: &[ElementRange], range_threshold: f64) -> Option<Vec<Range<u64>>> {
+        let plan = &*self.plan;
+        if !self.by_ranges(ranges.iter().map(|range| range.count).sum(), range_threshold) {
+            return None;
+        }
+        let flat = ranges.iter().filter(|range| range.count > 0);
+        let flat = flat.flat_map(|range| plan.flat_spans(range.start, range.start + range.count));
+        let mut spans: Vec<_> = match &plan.compression {
+            Compression::None => flat.collect(),
+            Compression::Szip { aec, .. } => {
+                let index = self.szip_index.get()?;
+                flat.map(|span| aec.bytes_of(index, span).ok()).collect::<Option<_>>()?
+            }
+            _ => return None,
+        };
+        spans.extend(plan.masks.iter().map(MaskPlan::span));
+        Some(spans)
     }
 
     /// Where in the payload region the elements of a range are, if they can be looked at without the others: the
@@ -124,27 +135,27 @@ impl Pipeline {
     /// Decodes the elements of `ranges` (ascending, disjoint) and hands them to `sink` in that order, in
     /// blocks that don't cross range ends: `sink(first_element, block)`.
     ///
-    /// `region` is the payload region of the object ([`Object::region`]). Where the pipeline can seek and the
+    /// `region` is the payload region of the object ([`Object::region`]): its bytes, or where to fetch them. Where the pipeline can seek and the
     /// share of elements asked for is at most `range_threshold`, only the parts that the ranges need are
     /// decoded; else the object is decoded once, as a whole (piecewise where the codec allows). Uncompressed
     /// objects are always read by ranges.
     ///
     /// # Errors
-    /// [`Error::OutOfBounds`], [`Error::Codec`], or whatever `sink` returns.
-    pub fn visit(
+    /// [`Error::OutOfBounds`], [`Error::Codec`], [`Error::Io`] of a region in a file, or whatever `sink` returns.
+    pub fn visit<'r>(
         &self,
-        region: &Bytes,
+        region: impl Into<Region<'r>>,
         ranges: &[ElementRange],
         range_threshold: f64,
         scratch: &mut Scratch,
         stats: &mut DecodeStats,
         sink: &mut dyn FnMut(u64, Block<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.visit_as(region, ranges, range_threshold, scratch, stats, false, &mut |first, piece| match piece
-        {
+        let sink = &mut |first, piece: Piece<'_>| match piece {
             Piece::Values(block) => sink(first, block),
             _ => Err(self.plan.fault("pipeline", "values came in another form")),
-        })
+        };
+        self.visit_as(region.into(), ranges, range_threshold, scratch, stats, false, sink)
     }
 
     /// As [`Pipeline::visit`], for a sink that takes elements in whichever form costs least: constants aren't
@@ -152,22 +163,22 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`Pipeline::visit`].
-    pub fn visit_pieces(
+    pub fn visit_pieces<'r>(
         &self,
-        region: &Bytes,
+        region: impl Into<Region<'r>>,
         ranges: &[ElementRange],
         range_threshold: f64,
         scratch: &mut Scratch,
         stats: &mut DecodeStats,
         sink: &mut dyn FnMut(u64, Piece<'_>) -> Result<()>,
     ) -> Result<()> {
-        self.visit_as(region, ranges, range_threshold, scratch, stats, true, sink)
+        self.visit_as(region.into(), ranges, range_threshold, scratch, stats, true, sink)
     }
 
     #[expect(clippy::too_many_arguments, reason = "those of a visit, and its form")]
     fn visit_as(
         &self,
-        region: &Bytes,
+        region: Region<'_>,
         ranges: &[ElementRange],
         range_threshold: f64,
         scratch: &mut Scratch,
@@ -176,7 +187,7 @@ impl Pipeline {
         sink: &mut Sink<'_>,
     ) -> Result<()> {
         let summary = self.check_ranges(ranges)?;
-        if region.len() as u64 != self.plan.region_len {
+        if region.len() != self.plan.region_len {
             let what = format!("a payload region of {} bytes, wanted {}", region.len(), self.plan.region_len);
             return Err(self.plan.fault("pipeline", what));
         }
@@ -192,24 +203,39 @@ impl Pipeline {
         let mode = if ranged { Mode::Ranges } else { Mode::Full };
         let plan = &*self.plan;
         let Scratch { whole, staging, values, masks, zstd, blosc2, block, numbers } = scratch;
-        let payload = &region[..plan.payload_len as usize];
+        let held = region.fetch(|| self.spans(ranges, range_threshold), stats)?;
         let loaded =
-            stats.timed(|stats| Masks::load(&plan.masks, region, plan.len, masks, zstd, blosc2, stats));
+            stats.timed(|stats| Masks::load(&plan.masks, &held, plan.len, masks, zstd, blosc2, stats));
         let masks = loaded.map_err(|f| plan.failed(f))?;
         let mut job = Job { plan, ranges, masks, values, staging, whole, raw, sink, stats };
+        // What was fetched is part of the payload only where no codec below asks for all of it.
+        let payload = || held.get(0..plan.payload_len).map_err(|f| plan.failed(f));
         match &plan.compression {
-            Compression::None => job.stored(payload),
+            Compression::None => job.stored(&held),
             Compression::Zstd if plan.flat_len >= STREAMED && plan.shuffle.is_none() => {
-                job.zstd_windows(payload, zstd, block)
+                job.zstd_windows(payload()?, zstd, block)
             }
-            Compression::Zstd => job.stream(payload, |payload, out| zstd.decode(payload, out)),
-            Compression::Lz4 => job.stream(payload, stream::lz4),
-            Compression::Blosc2 => job.blosc2(payload, mode, blosc2, block),
-            Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload, aec, numbers),
+            Compression::Zstd => job.stream(payload()?, |payload, out| zstd.decode(payload, out)),
+            Compression::Lz4 => job.stream(payload()?, lz4::decode),
+            Compression::Zfp(zfp) => job.zfp(payload()?, zfp, mode, block),
+            Compression::Sz3 => job.stream(payload()?, |payload, out| sz3::decode(payload, zstd, block, out)),
+            Compression::Rle => {
+                job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_rle))
+            }
+            Compression::Roaring => job
+                .stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_roaring)),
+            Compression::Blosc2 => job.blosc2(payload()?, mode, blosc2, block),
+            Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload()?, aec, numbers),
             Compression::Szip { aec, stored_offsets } => {
-                let index =
-                    self.szip_index.get_or_init(|| job.szip_index(payload, aec, stored_offsets.as_deref()));
-                job.szip_ranges(payload, aec, index, block, numbers)
+                let index = match self.szip_index.get() {
+                    Some(index) => index,
+                    None => {
+                        let payload = payload()?;
+                        let walk = || job.szip_index(payload, aec, stored_offsets.as_deref());
+                        self.szip_index.get_or_init(walk)
+                    }
+                };
+                job.szip_ranges(&held, aec, index, block, numbers)
             }
         }
     }
@@ -218,9 +244,9 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`Pipeline::visit`].
-    pub fn decode_ranges(
+    pub fn decode_ranges<'r>(
         &self,
-        region: &Bytes,
+        region: impl Into<Region<'r>>,
         ranges: &[ElementRange],
         range_threshold: f64,
         scratch: &mut Scratch,
@@ -229,6 +255,7 @@ impl Pipeline {
         for range in ranges {
             self.check_bounds(range)?;
         }
+        let region = region.into();
         let ascending = ranges.windows(2).all(|pair| pair[0].start + pair[0].count <= pair[1].start);
         if ascending {
             return self.collect(region, ranges, range_threshold, scratch, stats);
@@ -242,7 +269,12 @@ impl Pipeline {
     ///
     /// # Errors
     /// As [`Pipeline::visit`].
-    pub fn decode(&self, region: &Bytes, scratch: &mut Scratch, stats: &mut DecodeStats) -> Result<Values> {
+    pub fn decode<'r>(
+        &self,
+        region: impl Into<Region<'r>>,
+        scratch: &mut Scratch,
+        stats: &mut DecodeStats,
+    ) -> Result<Values> {
         self.decode_ranges(region, &[ElementRange { start: 0, count: self.plan.len }], 0.0, scratch, stats)
     }
 
@@ -280,7 +312,7 @@ impl Pipeline {
     /// The values of ascending, disjoint ranges.
     fn collect(
         &self,
-        region: &Bytes,
+        region: Region<'_>,
         ranges: &[ElementRange],
         range_threshold: f64,
         scratch: &mut Scratch,
@@ -291,7 +323,7 @@ impl Pipeline {
         let wanted: u64 = ranges.iter().map(|range| range.count).sum();
         let certain = self.plan.compression == Compression::None && self.plan.flat_len > 0;
         let room = if certain { wanted } else { wanted.min(ROOM) };
-        let mut values = self.values(room)?;
+        let mut values = Values::with_capacity(self.plan.dtype, room as usize);
         self.visit(region, ranges, range_threshold, scratch, stats, &mut |_, block| {
             if values.extend(block) {
                 Ok(())
@@ -302,11 +334,6 @@ impl Pipeline {
         Ok(values)
     }
 
-    fn values(&self, room: u64) -> Result<Values> {
-        let unsupported = || Error::unsupported(&self.plan.at, format!("dtype {}", self.plan.dtype));
-        Values::with_capacity(self.plan.dtype, room as usize).ok_or_else(unsupported)
-    }
-
     /// `ranges` one after the other, out of `all`, the values of their `union`.
     fn pick(&self, ranges: &[ElementRange], union: &[ElementRange], all: &Values) -> Result<Values> {
         let mut first = Vec::with_capacity(union.len()); // of each union range, in `all`
@@ -315,7 +342,7 @@ impl Pipeline {
             first.push(sum);
             sum += range.count;
         }
-        let mut picked = self.values(sum)?;
+        let mut picked = Values::with_capacity(self.plan.dtype, sum as usize);
         for range in ranges.iter().filter(|range| range.count > 0) {
             let held = union.partition_point(|held| held.start <= range.start) - 1;
             let start = (first[held] + range.start - union[held].start) as usize;

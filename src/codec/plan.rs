@@ -1,10 +1,13 @@
 //! From a descriptor to checked stages and sizes; no payload byte is touched.
 
+use super::encode::checks::szip_samples;
 use super::masks::MaskPlan;
 use super::packing::SimplePacking;
 use super::shuffle::Shuffle;
-use super::szip::{self, Aec};
+use super::spec::{self, Filter, Spec};
+use super::szip::Aec;
 use super::windows::Fault;
+use super::zfp::Zfp;
 use crate::tgm::{ByteOrder, DType, Descriptor, Limits, Object};
 use crate::{Error, Place, Result};
 use std::ops::Range;
@@ -36,6 +39,10 @@ pub(super) enum Compression {
     Lz4,
     Blosc2,
     Szip { aec: Aec, stored_offsets: Option<Vec<u64>> },
+    Zfp(Zfp),
+    Sz3,
+    Rle,
+    Roaring,
 }
 
 impl Compression {
@@ -46,6 +53,10 @@ impl Compression {
             Self::Lz4 => "lz4",
             Self::Blosc2 => "blosc2",
             Self::Szip { .. } => "szip",
+            Self::Zfp(_) => "zfp",
+            Self::Sz3 => "sz3",
+            Self::Rle => "rle",
+            Self::Roaring => "roaring",
         }
     }
 }
@@ -78,12 +89,9 @@ impl Plan {
     pub(super) fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
         let (at, descriptor) = (&object.place, &object.descriptor);
         let (dtype, len) = (descriptor.dtype, descriptor.len());
-        let encoding = encoding(at, descriptor)?;
-        let shuffle_size = shuffle_size(at, descriptor)?;
-        let compression = compression(at, descriptor, &encoding, shuffle_size)?;
-        if dtype.is_complex() {
-            return Err(Error::unsupported(at, format!("dtype {dtype}")));
-        }
+        let spec = Spec::from_descriptor(descriptor, at)?;
+        let encoding = encoding(at, descriptor, &spec)?;
+        let compression = compression(at, descriptor, &spec)?;
         let payload = object.payload();
         let region_len = object.region.end.saturating_sub(object.region.start);
         let payload_len = payload.end.saturating_sub(payload.start).min(region_len);
@@ -103,7 +111,7 @@ impl Plan {
             at: at.clone(),
             len,
             dtype,
-            shuffle: shuffle(at, shuffle_size, flat_len)?,
+            shuffle: shuffle(at, spec.filter, flat_len)?,
             encoding,
             compression,
             flat_len,
@@ -143,6 +151,19 @@ impl Plan {
             Compression::Zstd => (have / ZSTD_BLOCK.0).saturating_mul(ZSTD_BLOCK.1),
             Compression::Lz4 => have.saturating_mul(LZ4_RATIO),
             Compression::Blosc2 => u64::MAX, // runs of one value take no room; sizes in the frame are checked
+            Compression::Zfp(zfp) => {
+                let (least, most) = zfp.payload_bytes(self.len);
+                if !(least..=most).contains(&have) {
+                    let what = format!(
+                        "a payload of {have} bytes for {} values, wanted {least} to {most}",
+                        self.len
+                    );
+                    return Err(self.fault("zfp", what));
+                }
+                return Ok(());
+            }
+            // A step of twice the bound for each value may take no bits at all.
+            Compression::Sz3 | Compression::Rle | Compression::Roaring => u64::MAX,
             Compression::Szip { aec, .. } => {
                 let sample = aec.sample_bytes() as u64;
                 if !want.is_multiple_of(sample) {
@@ -174,6 +195,18 @@ impl Plan {
         start * bits / 8..(end * bits).div_ceil(8)
     }
 
+    /// The decompressed bytes that elements `start..end` are made of: one span, or one for each shuffled plane.
+    pub(super) fn flat_spans(&self, start: u64, end: u64) -> Vec<Range<u64>> {
+        let bytes = self.bytes_of(start, end);
+        let Some(shuffle) = &self.shuffle else { return vec![bytes] };
+        let groups = shuffle.covering(bytes);
+        let plane = |plane| {
+            let base = plane * shuffle.elements();
+            base + groups.start..base + groups.end
+        };
+        (0..shuffle.size()).map(plane).collect()
+    }
+
     /// What a stage reported, at this object.
     pub(super) fn failed(&self, fault: Fault) -> Error {
         self.fault(fault.codec, fault.what)
@@ -190,110 +223,70 @@ pub(super) fn value_width(dtype: DType) -> u64 {
     dtype.width().unwrap_or(1) as u64
 }
 
-fn encoding(at: &Place, descriptor: &Descriptor) -> Result<Encoding> {
-    match descriptor.encoding.as_str() {
-        "none" if descriptor.dtype == DType::Bitmask => Ok(Encoding::Bits),
-        "none" => {
-            let swap = descriptor.byte_order != ByteOrder::NATIVE && descriptor.dtype.swap_unit() > 1;
+fn encoding(at: &Place, descriptor: &Descriptor, spec: &Spec) -> Result<Encoding> {
+    match spec.encoding {
+        spec::Encoding::None if spec.dtype == DType::Bitmask => Ok(Encoding::Bits),
+        spec::Encoding::None => {
+            // These give numbers of this machine, whatever order the bytes are said to have.
+            let numbers =
+                matches!(spec.compression, spec::Compression::Zfp(_) | spec::Compression::Sz3 { .. });
+            let swap = spec.byte_order != ByteOrder::NATIVE && spec.dtype.swap_unit() > 1 && !numbers;
             Ok(Encoding::Plain { swap })
         }
-        "simple_packing" => packing(at, descriptor).map(Encoding::Packed),
-        other => Err(Error::codec(at, "encoding", format!("unknown encoding `{other}`"))),
+        spec::Encoding::SimplePacking(packing) => {
+            if spec.dtype != DType::Float64 {
+                let what = format!("packs float64, and this object is {}", spec.dtype);
+                return Err(Error::codec(at, "simple_packing", what));
+            }
+            for key in ["sp_reference_value", "sp_binary_scale_factor", "sp_decimal_scale_factor"] {
+                descriptor.require(at, key, Ok(descriptor.params.get(key)))?;
+            }
+            let (reference, binary) = packing.scales.unwrap_or_default();
+            let bits = u32::try_from(packing.bits).unwrap_or(u32::MAX); // refused like any width above 64
+            let packing = SimplePacking::try_new(bits, reference, binary, packing.decimal);
+            packing.map(Encoding::Packed).map_err(|e| Error::codec(at, "simple_packing", e.to_string()))
+        }
     }
 }
 
-fn packing(at: &Place, descriptor: &Descriptor) -> Result<SimplePacking> {
-    if descriptor.dtype != DType::Float64 {
-        let what = format!("packs float64, and this object is {}", descriptor.dtype);
-        return Err(Error::codec(at, "simple_packing", what));
-    }
-    let required = |key| descriptor.require(at, key, descriptor.int(at, key));
-    let bits = "sp_bits_per_value";
-    let bits = descriptor.require(at, bits, descriptor.uint(at, bits))?;
-    let reference = "sp_reference_value";
-    let reference = descriptor.require(at, reference, descriptor.float(at, reference))?;
-    let exponent = |key| {
-        let value = required(key)?;
-        i32::try_from(value).map_err(|_| Error::metadata(at, format!("`{key}` is {value}, beyond 32 bits")))
-    };
-    let binary = exponent("sp_binary_scale_factor")?;
-    let decimal = exponent("sp_decimal_scale_factor")?;
-    let bits = u32::try_from(bits).unwrap_or(u32::MAX); // refused below like any other width above 64
-    SimplePacking::try_new(bits, reference, binary, decimal)
-        .map_err(|e| Error::codec(at, "simple_packing", e.to_string()))
-}
-
-/// Element size of the shuffle, if there is one.
-fn shuffle_size(at: &Place, descriptor: &Descriptor) -> Result<Option<u64>> {
-    const KEY: &str = "shuffle_element_size";
-    match descriptor.filter.as_str() {
-        "none" => Ok(None),
-        "shuffle" => descriptor.require(at, KEY, descriptor.uint(at, KEY)).map(Some),
-        other => Err(Error::codec(at, "filter", format!("unknown filter `{other}`"))),
-    }
-}
-
-fn shuffle(at: &Place, size: Option<u64>, flat_len: u64) -> Result<Option<Shuffle>> {
-    let Some(size) = size else { return Ok(None) };
+fn shuffle(at: &Place, filter: Filter, flat_len: u64) -> Result<Option<Shuffle>> {
+    let Filter::Shuffle(size) = filter else { return Ok(None) };
     let shuffle = Shuffle::try_new(size, flat_len).map_err(|e| Error::codec(at, "shuffle", e.to_string()))?;
     Ok((size > 1 && flat_len > 0).then_some(shuffle))
 }
 
-fn compression(
-    at: &Place,
-    descriptor: &Descriptor,
-    encoding: &Encoding,
-    shuffle_size: Option<u64>,
-) -> Result<Compression> {
-    match descriptor.compression.as_str() {
-        "none" => Ok(Compression::None),
-        "zstd" => descriptor.int(at, "zstd_level").map(|_| Compression::Zstd),
-        "lz4" => Ok(Compression::Lz4),
-        "blosc2" => {
-            descriptor.int(at, "blosc2_clevel")?;
-            match descriptor.text(at, "blosc2_codec")?.unwrap_or("lz4") {
-                "blosclz" | "lz4" | "lz4hc" | "zlib" | "zstd" => Ok(Compression::Blosc2),
-                other => Err(Error::codec(at, "blosc2", format!("unknown codec `{other}`"))),
-            }
+fn compression(at: &Place, descriptor: &Descriptor, spec: &Spec) -> Result<Compression> {
+    let name = spec.compression.name();
+    let fault = |what: String| Error::codec(at, name, what);
+    let refuse = |what: String| Err(fault(what));
+    Ok(match spec.compression {
+        spec::Compression::None => Compression::None,
+        spec::Compression::Zstd { .. } => Compression::Zstd,
+        spec::Compression::Lz4 => Compression::Lz4,
+        spec::Compression::Blosc2 { .. } => Compression::Blosc2,
+        spec::Compression::Szip { rsi, block_size, flags } => {
+            let aec = szip_samples(spec, rsi, block_size, flags).map_err(fault)?;
+            // Offsets are a hint that is checked against the stream; of a wrong type they are no hint.
+            let stored_offsets = descriptor.uints(at, "szip_block_offsets").unwrap_or_default();
+            Compression::Szip { aec, stored_offsets }
         }
-        "szip" => szip(at, descriptor, encoding, shuffle_size),
-        later @ ("zfp" | "sz3" | "rle" | "roaring") => {
-            Err(Error::unsupported(at, format!("compression {later}")))
+        spec::Compression::Zfp(_) | spec::Compression::Sz3 { .. } if spec.dtype != DType::Float64 => {
+            // The reference writes such files, and takes the bytes for float64.
+            return refuse(format!("holds float64, and this object is {}", spec.dtype));
         }
-        other => Err(Error::codec(at, "compression", format!("unknown compression `{other}`"))),
-    }
-}
-
-fn szip(
-    at: &Place,
-    descriptor: &Descriptor,
-    encoding: &Encoding,
-    shuffle_size: Option<u64>,
-) -> Result<Compression> {
-    let parameter = |key| {
-        let value = descriptor.require(at, key, descriptor.uint(at, key))?;
-        u32::try_from(value).map_err(|_| Error::metadata(at, format!("`{key}` is {value}, beyond 32 bits")))
-    };
-    let (rsi, block) = (parameter("szip_rsi")?, parameter("szip_block_size")?);
-    let mut flags = parameter("szip_flags")?;
-    let bits = match (encoding, shuffle_size, descriptor.dtype.width()) {
-        (Encoding::Packed(packing), ..) => {
-            flags |= szip::MSB; // implied by packed samples, whatever the descriptor says
-            packing.bits()
+        spec::Compression::Zfp(_) | spec::Compression::Sz3 { .. }
+            if spec.encoding != spec::Encoding::None || spec.filter != Filter::None =>
+        {
+            return refuse("loses bits of values: what another stage made of them can't be read back".into());
         }
-        (_, Some(_), _) => 8,
-        (_, None, Some(width)) => 8 * width as u32,
-        (_, None, None) => 0, // a bitmask has no samples
-    };
-    if matches!(encoding, Encoding::Packed(_)) && !matches!(bits, 8 | 16 | 24 | 32) {
-        // Such files hold the dense bit stream cut into whole bytes, so that what comes out isn't what went in.
-        let what = format!(
-            "simple_packing of {bits} bits and szip don't go together: only 8, 16, 24 and 32 bits can be decoded"
-        );
-        return Err(Error::codec(at, "szip", what));
-    }
-    let aec = Aec::try_new(bits, block, rsi, flags).map_err(|e| Error::codec(at, "szip", e.to_string()))?;
-    // Offsets are a hint that is checked against the stream; of a wrong type they are no hint.
-    let stored_offsets = descriptor.uints(at, "szip_block_offsets").unwrap_or_default();
-    Ok(Compression::Szip { aec, stored_offsets })
+        spec::Compression::Zfp(mode) => {
+            Compression::Zfp(Zfp::try_new(mode).map_err(|e| fault(e.to_string()))?)
+        }
+        spec::Compression::Sz3 { .. } => Compression::Sz3,
+        spec::Compression::Rle | spec::Compression::Roaring if spec.dtype != DType::Bitmask => {
+            return refuse(format!("holds bitmasks, and this object is {}", spec.dtype));
+        }
+        spec::Compression::Rle => Compression::Rle,
+        spec::Compression::Roaring => Compression::Roaring,
+    })
 }

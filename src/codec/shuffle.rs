@@ -1,6 +1,7 @@
 //! The byte shuffle (section 4.3 of the format): byte `b` of element `e` lies at `b * elements + e`.
 
 use multiversion::multiversion;
+use std::num::NonZeroUsize;
 use std::ops::Range;
 
 /// What can be wrong with shuffled bytes.
@@ -135,6 +136,39 @@ impl Shuffle {
         Ok(())
     }
 
+    /// Shuffles all of `plain` into `out`, on up to `threads` threads.
+    ///
+    /// # Errors
+    /// [`ShuffleError::Range`] if either isn't of the buffer's size.
+    pub fn shuffle(&self, plain: &[u8], threads: NonZeroUsize, out: &mut [u8]) -> Result<()> {
+        let bytes = self.size * self.elements;
+        expect("bytes to shuffle", plain.len() as u64, bytes)?;
+        expect("bytes of output", out.len() as u64, bytes)?;
+        // Both are at most the length of a slice.
+        let (size, elements) = (self.size as usize, self.elements as usize);
+        if elements == 0 {
+            return Ok(());
+        }
+        let parts = (plain.len() / PER_THREAD).clamp(1, threads.get());
+        let count = elements.div_ceil(parts).next_multiple_of(64);
+        let mut planes: Vec<_> = out.chunks_mut(elements).map(|plane| plane.chunks_mut(count)).collect();
+        let parts = plain.chunks(count * size).map(|plain| {
+            let planes: Vec<_> = planes.iter_mut().filter_map(Iterator::next).collect();
+            move || split(size, plain, planes)
+        });
+        let mut parts: Vec<_> = parts.collect();
+        let last = parts.pop();
+        std::thread::scope(|scope| {
+            parts.into_iter().for_each(|part| {
+                scope.spawn(part);
+            });
+            if let Some(part) = last {
+                part();
+            }
+        });
+        Ok(())
+    }
+
     fn check(&self, elements: &Range<u64>) -> Result<()> {
         if elements.start > elements.end {
             return Err(ShuffleError::Range {
@@ -169,6 +203,45 @@ fn interleave<const N: usize>(pieces: [&[u8]; N], out: &mut [u8]) {
         }
     }
 }
+
+/// Writes byte `b` of each element to plane `b`.
+fn split(size: usize, plain: &[u8], mut planes: Vec<&mut [u8]>) {
+    match size {
+        2 => deinterleave::<2>(plain, &mut planes),
+        4 => deinterleave::<4>(plain, &mut planes),
+        8 => deinterleave::<8>(plain, &mut planes),
+        16 => deinterleave::<16>(plain, &mut planes),
+        size => {
+            let tile = (TILE / size).max(1);
+            for (i, plain) in plain.chunks(tile * size).enumerate() {
+                for (b, plane) in planes.iter_mut().enumerate() {
+                    let bytes = plain[b..].iter().step_by(size);
+                    plane[i * tile..].iter_mut().zip(bytes).for_each(|(out, byte)| *out = *byte);
+                }
+            }
+        }
+    }
+}
+
+/// Elements of `N` bytes, all planes of a tile at a time.
+#[multiversion(targets("x86_64+avx512f+avx512bw+avx512dq+avx512vl", "x86_64+avx2", "aarch64+neon"))]
+fn deinterleave<const N: usize>(plain: &[u8], planes: &mut [&mut [u8]]) {
+    const GROUP: usize = 32;
+    let tile = TILE / N;
+    for (t, elements) in plain.as_chunks::<N>().0.chunks(tile).enumerate() {
+        let (groups, rest) = elements.as_chunks::<GROUP>();
+        for (b, plane) in planes.iter_mut().enumerate() {
+            let (out, last) = plane[t * tile..][..elements.len()].as_chunks_mut::<GROUP>();
+            for (out, group) in out.iter_mut().zip(groups) {
+                *out = std::array::from_fn(|i| group[i][b]);
+            }
+            last.iter_mut().zip(rest).for_each(|(out, element)| *out = element[b]);
+        }
+    }
+}
+
+/// Bytes that one thread shuffles at least.
+const PER_THREAD: usize = 1 << 20;
 
 /// Any element size: a plane at a time within tiles that stay in the first-level cache.
 fn interleave_any<'a>(size: usize, piece: impl Fn(usize) -> &'a [u8], out: &mut [u8]) {

@@ -23,6 +23,8 @@ pub struct DecodeStats {
     /// Objects whose stored szip offsets are wrong, noticed at their first range decode: offsets found by walking
     /// the stream stand in for them.
     pub fallbacks: u64,
+    /// Time spent in fetching bytes that weren't at hand.
+    pub read_time: Duration,
     /// Time spent in decoding, without the sink. Pieces of less than 4 KiB that need no decompression aren't
     /// timed: reading the clock would cost more than they do.
     pub decode_time: Duration,
@@ -39,6 +41,7 @@ impl DecodeStats {
         self.elements_packed += other.elements_packed;
         self.blocks_decoded += other.blocks_decoded;
         self.fallbacks += other.fallbacks;
+        self.read_time += other.read_time;
         self.decode_time += other.decode_time;
     }
 

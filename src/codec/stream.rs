@@ -1,4 +1,4 @@
-//! Stream codecs, which can only be decoded from the start: zstd and lz4.
+//! Zstd payloads, which can only be decoded from the start.
 
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
@@ -152,23 +152,6 @@ fn fault(what: impl ToString) -> Fault {
     Fault::new("zstd", what)
 }
 
-/// Decodes one LZ4 block behind its size (u32, little-endian), which must fill `out` exactly. The size in front
-/// is the writer's capacity: it may be larger than what comes out.
-pub(super) fn lz4(payload: &[u8], out: &mut [u8]) -> Result<(), String> {
-    let Some((size, block)) = payload.split_first_chunk::<4>() else {
-        return Err(format!("{} bytes are too few for a size", payload.len()));
-    };
-    let capacity = u32::from_le_bytes(*size) as usize;
-    if capacity < out.len() {
-        return Err(format!("the payload says {capacity} bytes, wanted {}", out.len()));
-    }
-    match lz4_flex::block::decompress_into(block, out) {
-        Ok(got) if got == out.len() => Ok(()),
-        Ok(got) => Err(format!("{got} bytes came out, wanted {}", out.len())),
-        Err(error) => Err(format!("{error} (wanted {} bytes)", out.len())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,20 +237,5 @@ mod tests {
             let mut reader = ZstdReader::open(&payload, 100_000, &mut context, &mut out).unwrap();
             assert!(matches!(reader.window(0..100_000, &mut stats), Ok(Window::Owned(b)) if *b == data[..]));
         }
-    }
-
-    #[test]
-    fn lz4_sizes() {
-        let data = bytes(5000);
-        let block = lz4_flex::block::compress(&data);
-        let with_size = |size: u32| [&size.to_le_bytes()[..], &block].concat();
-        let mut out = vec![0; 5000];
-        assert!(lz4(&with_size(5000), &mut out).is_ok() && out == data);
-        assert!(lz4(&with_size(9000), &mut out).is_ok(), "the size is a capacity");
-        assert!(lz4(&with_size(4999), &mut out).is_err());
-        assert!(lz4(&with_size(5000), &mut out[..4999]).is_err());
-        assert!(lz4(&with_size(6000), &mut vec![0; 5001]).is_err());
-        assert!(lz4(&[1, 2], &mut []).is_err());
-        assert!(lz4(&[0, 0, 0, 0, 0], &mut []).is_ok(), "no values");
     }
 }

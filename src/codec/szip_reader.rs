@@ -1,5 +1,6 @@
 //! Windows on a szip payload: the RSIs that a window needs, and no others.
 
+use super::region::Held;
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
 use super::szip::{Aec, RsiIndex, Samples};
@@ -10,7 +11,7 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(super) struct SzipReader<'a> {
     aec: &'a Aec,
-    payload: &'a [u8],
+    payload: &'a Held<'a>,
     index: &'a RsiIndex,
     /// Samples in the payload.
     samples: u64,
@@ -25,7 +26,7 @@ impl<'a> SzipReader<'a> {
     /// `as_numbers`: hand out samples as numbers, not as bytes.
     pub(super) fn new(
         aec: &'a Aec,
-        payload: &'a [u8],
+        payload: &'a Held<'a>,
         index: &'a RsiIndex,
         samples: u64,
         as_numbers: bool,
@@ -48,8 +49,9 @@ impl<'a> SzipReader<'a> {
         let rsis = samples.start / step..samples.end.div_ceil(step);
         let covered = rsis.start * step..(rsis.end * step).min(self.samples);
         let count = (covered.end - covered.start) as usize;
-        let bits = self.index.bits(rsis.clone()).map_err(fault)?;
-        stats.bytes_read += bits.end.div_ceil(8) - bits.start / 8;
+        let bytes = self.aec.bytes_of_rsis(self.index, rsis.clone()).map_err(fault)?;
+        stats.bytes_read += bytes.end - bytes.start;
+        let payload = self.payload.get(bytes)?;
         stats.bytes_decoded += count as u64 * self.sample_bytes();
         stats.blocks_decoded += rsis.end - rsis.start;
         self.held = 0..0;
@@ -57,7 +59,7 @@ impl<'a> SzipReader<'a> {
             true => Samples::U32(self.numbers.take_numbers(count)?),
             false => Samples::Bytes(self.bytes.take(count * self.aec.sample_bytes())?),
         };
-        stats.timed(|_| self.aec.decode_rsis(self.payload, self.index, rsis, out)).map_err(fault)?;
+        stats.timed(|_| self.aec.decode_part(payload, self.index, rsis, out)).map_err(fault)?;
         self.held = covered;
         Ok(())
     }

@@ -2,13 +2,14 @@
 
 use super::axes::Hint;
 use super::coords::{self, Coords};
-use super::facts::{Facts, is_free_key};
+use super::facts::Facts;
 use super::location::Files;
 use super::objects::ObjectsBuilder;
 use super::options::bad;
+use super::said::Said;
 use super::{NamePattern, OpenOptions};
-use crate::source::{LocalFile, Source};
-use crate::tgm::{self, DType, File, Limits, Map, Message, Object, Value};
+use crate::source::Source;
+use crate::tgm::{DType, File, Limits, Map, Message, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
@@ -102,8 +103,9 @@ pub(super) fn collect(
         messages: 0,
         keyed: false,
     };
-    for file in &files.files {
-        let source: Arc<dyn Source> = Arc::new(LocalFile::open(&file.path)?);
+    let sources = files.open()?;
+    sources.iter().for_each(|source| File::will_open(source.as_ref()));
+    for source in sources {
         collector.file = collector.out.objects.source(&source);
         collector.file(&source)?;
     }
@@ -172,7 +174,7 @@ impl Collector<'_> {
         extra: &Map,
     ) -> Result<()> {
         let said = Said { base, params: &object.descriptor.params, extra };
-        let own = said.first(&["name", "param", "mars.param"]);
+        let own = said.own_name();
         let coord = own.as_deref().and_then(coords::canonical);
         let one_axis = object.descriptor.shape.len() == 1;
         let listed = || own.as_deref().is_some_and(|own| self.is_listed(own, one_axis));
@@ -186,8 +188,7 @@ impl Collector<'_> {
         }
         let by_key = self.options.variable_key.as_ref().and_then(|key| said.first(&[key]));
         self.keyed |= by_key.is_some();
-        const NAMES: [&str; 5] = ["name", "mars.param", "param", "mars.shortName", "shortName"];
-        let name = by_key.or_else(|| said.first(&NAMES)).unwrap_or_else(|| format!("object_{index}"));
+        let name = by_key.unwrap_or_else(|| said.name(index));
         let Some(named) = self.named(name) else { return Ok(()) };
         let row = self.out.objects.push(self.file, object)?;
         self.out.facts.push(base, said.params, extra);
@@ -273,34 +274,6 @@ impl Collector<'_> {
             return Err(Error::Grid { name: location.into(), what });
         }
         Ok(out)
-    }
-}
-
-/// What metadata says of one object: of its own, in its descriptor, in its message; in this order.
-struct Said<'a> {
-    base: &'a Map,
-    params: &'a Map,
-    extra: &'a Map,
-}
-
-impl<'a> Said<'a> {
-    /// The first of these dotted paths that leads to a scalar, as text.
-    fn first(&self, paths: &[impl AsRef<str>]) -> Option<String> {
-        let maps = [self.base, self.params, self.extra];
-        let text = |path: &str| maps.iter().find_map(|map| tgm::value_text(tgm::lookup(map, path)?));
-        paths.iter().find_map(|path| text(path.as_ref()).filter(|text| !text.is_empty()))
-    }
-
-    /// A top-level key of the object.
-    fn get(&self, key: &str) -> Option<&'a Value> {
-        self.base.get(key).or_else(|| self.params.get(key).filter(|_| is_free_key(key)))
-    }
-
-    /// Everything said of the object itself, without names of dims and parameters of codecs.
-    fn attributes(&self) -> Map {
-        let free = self.params.iter().filter(|(key, _)| is_free_key(key));
-        let own = self.base.iter().filter(|(key, _)| *key != "dim_names");
-        free.chain(own).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 

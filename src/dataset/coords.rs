@@ -121,7 +121,7 @@ impl Coords {
             ..limits.clone()
         };
         let pipeline = Pipeline::try_new(object, &limits)?;
-        if verify == Verify::FullDecodes {
+        if verify != Verify::Off {
             tgm::verify(object, &**source)?;
         }
         let region = source.read(object.region.clone())?;

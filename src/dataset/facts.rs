@@ -4,6 +4,7 @@
 //! with a dozen keys each take about a hundred megabytes while a location is opened, and nothing afterwards.
 
 use super::labels::{Float, Label};
+use crate::tgm::params::is_codec_key;
 use crate::tgm::{Map, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,13 +41,6 @@ pub(super) struct Varying {
     pub(super) values: Vec<Label>,
     /// For each row the position of its value; empty if some rows lack the key.
     pub(super) codes: Vec<u32>,
-}
-
-/// Whether a key belongs to a codec, and so says nothing of the data.
-fn is_codec_key(key: &str) -> bool {
-    const PREFIXES: [&str; 9] =
-        ["sp_", "szip_", "zstd_", "lz4_", "blosc2_", "zfp_", "sz3_", "shuffle_", "roaring_"];
-    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// Whether a key of a descriptor is neither the format's nor a codec's, but says something of the data.

@@ -6,7 +6,7 @@ use super::{Chunks, IndexState, Location, OpenOptions, arrow_type};
 use crate::codec::Pipeline;
 use crate::source::Source;
 use crate::tensor::ChunkGrid;
-use crate::tgm::{DType, Limits, Map, Object};
+use crate::tgm::{DType, Map, Object};
 use crate::{Error, Result};
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
@@ -132,12 +132,12 @@ impl GridTable {
 }
 
 impl Dataset {
-    /// Opens `text` (see [`Location::parse`]) with default options and limits.
+    /// Opens `text` (see [`Location::parse`]) with default options.
     ///
     /// # Errors
     /// As [`open`](super::open).
     pub fn open_file(text: &str) -> Result<Self> {
-        super::open(&Location::parse(text)?, &OpenOptions::default(), &Limits::default())
+        super::open(&Location::parse(text)?, &OpenOptions::default())
     }
 
     /// One name for each table, all different: [`GridTable::grid_name`], with sizes (`y=3,x=4`) where several

@@ -11,11 +11,12 @@
 use super::Chunk;
 use crate::codec::Pipeline;
 use crate::source::Source;
-use crate::tgm::{Descriptor, Limits, Object, Value};
+use crate::tgm::{self, Descriptor, Limits, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// Parameters of simple packing that differ from field to field.
@@ -37,6 +38,19 @@ pub(super) struct Objects {
     limits: Limits,
     /// Chunks made already; empty if there are too many records.
     made: Box<[OnceLock<Arc<Chunk>>]>,
+    verified: Verified,
+}
+
+/// Which records' frames were hashed and found right: a bit each, kept from the first one on.
+#[derive(Debug, Default)]
+struct Verified(OnceLock<Box<[AtomicU64]>>);
+
+impl Verified {
+    /// The word and bit of `row`, one of `rows`.
+    fn bit(&self, row: u32, rows: usize) -> (&AtomicU64, u64) {
+        let words = self.0.get_or_init(|| (0..rows.div_ceil(64)).map(|_| AtomicU64::new(0)).collect());
+        (&words[row as usize / 64], 1 << (row % 64))
+    }
 }
 
 /// What objects have in common.
@@ -113,7 +127,14 @@ impl Objects {
     ) -> Self {
         let kind = |(descriptor, packed)| Kind { descriptor, packed, first: Ok(false) };
         let kinds: Vec<Kind> = kinds.into_iter().map(kind).collect();
-        let mut objects = Self { sources, kinds, made: room(records.len()), records, limits: limits.clone() };
+        let mut objects = Self {
+            sources,
+            kinds,
+            made: room(records.len()),
+            records,
+            limits: limits.clone(),
+            verified: Verified::default(),
+        };
         let mut seen = vec![false; objects.kinds.len()];
         for row in 0..objects.records.len() {
             let record = objects.records[row];
@@ -156,6 +177,16 @@ impl Objects {
             Some(kept) => Arc::clone(kept.get_or_init(make)),
             None => make(),
         }
+    }
+
+    /// See [`Chunks::verify_once`].
+    fn verify_once(&self, row: u32, chunk: &Chunk) -> Result<()> {
+        let (word, bit) = self.verified.bit(row, self.records.len());
+        if word.load(Ordering::Relaxed) & bit == 0 {
+            tgm::verify(&chunk.object, chunk.source.as_ref())?;
+            word.fetch_or(bit, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
@@ -258,7 +289,8 @@ impl ObjectsBuilder {
 
     pub(super) fn finish(self) -> Objects {
         let Self { sources, kinds, records, limits, .. } = self;
-        Objects { sources, kinds, made: room(records.len()), records, limits }
+        let (made, verified) = (room(records.len()), Verified::default());
+        Objects { sources, kinds, made, records, limits, verified }
     }
 }
 
@@ -350,12 +382,30 @@ impl Chunks {
         self.row(chunk).map(|row| self.objects.make(row))
     }
 
+    /// Checks the stored hash of `chunk`, which is at `index`, unless that was done before: by any clone, or any
+    /// variable of the same dataset.
+    ///
+    /// # Errors
+    /// As [`tgm::verify`]; what is wrong is looked at again the next time.
+    pub fn verify_once(&self, index: u64, chunk: &Chunk) -> Result<()> {
+        match self.row(index) {
+            Some(row) => self.objects.verify_once(row, chunk),
+            None => Ok(()),
+        }
+    }
+
     /// What reading that chunk costs; `None` as for [`Chunks::get`].
     pub fn facts(&self, chunk: u64) -> Option<ChunkFacts> {
         let record = &self.objects.records[self.row(chunk)? as usize];
         let kind = &self.objects.kinds[record.kind as usize];
         let seeks = matches!(kind.first, Ok(true));
         Some(ChunkFacts { elements: kind.descriptor.len(), bytes: record.region.1, seeks })
+    }
+
+    /// Whether the bytes of that chunk needn't be fetched; see [`Source::lends`].
+    pub fn is_at_hand(&self, chunk: u64) -> bool {
+        let source = |row: u32| &self.objects.sources[self.objects.records[row as usize].source as usize];
+        self.row(chunk).is_none_or(|row| source(row).lends())
     }
 
     /// Says to the file of that chunk that all of its object will be read soon; see [`Source::will_need`].

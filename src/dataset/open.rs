@@ -19,7 +19,8 @@ use std::sync::Arc;
 /// don't make up a grid (duplicates, holes, conflicting coordinates), [`Error::Option`](crate::Error::Option) for
 /// options that fit nothing, [`Error::Index`](crate::Error::Index) for an index that is required. An object that
 /// can't be decoded keeps its error in its [`Chunk`](super::Chunk).
-pub fn open(location: &Location, options: &OpenOptions, limits: &Limits) -> Result<Dataset> {
+pub fn open(location: &Location, options: &OpenOptions) -> Result<Dataset> {
+    let limits = &options.limits;
     let files = location.resolve()?;
     let dataset = match index::find(location, &files, options, limits)? {
         Found::Fresh(dataset) => dataset,

@@ -3,8 +3,9 @@
 use super::index::{self, IndexUse};
 use super::pattern::NamePattern;
 use crate::codec::Verify;
+use crate::source::Address;
+use crate::tgm::Limits;
 use crate::{Error, Result};
-use std::path::Path;
 
 /// One option of [`OpenOptions`], in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,13 +92,21 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "verify_hash",
-        values: "off or full",
-        default: "off",
-        help: "Whether the stored hash of an object is checked when the object is decoded whole.",
+        values: Verify::NAMES,
+        default: "that of the session",
+        help: "Whether the stored hash of an object is checked: never; each time it is decoded whole; or before anything \
+               of it is used, parts of it, too (its frame is hashed once, and that is remembered).",
+    },
+    OptionDoc {
+        name: "limits",
+        values: "a list such as `objects=1000,decoded_bytes=4G`",
+        default: "see format.md",
+        help: "The most that is accepted of a file: message_bytes, frames, objects, axes, cbor_bytes, cbor_depth, \
+               broken_messages, decoded_bytes, expansion.",
     },
     OptionDoc {
         name: "index",
-        values: "auto, off, require, or the path of an index (`x.mbx`)",
+        values: "auto, off, require, or the path or URL of an index (`x.mbx`)",
         default: "auto",
         help: "Whether an index written by `millibar index` is used: if it is there and fresh, never, or with an error \
                if it isn't.",
@@ -150,6 +159,8 @@ pub struct OpenOptions {
     pub range_threshold: Option<f64>,
     /// When hashes are checked; for the engine and for coordinate objects.
     pub verify_hash: Verify,
+    /// The most that is accepted of a file.
+    pub limits: Limits,
     /// Whether an index is used.
     pub index: IndexUse,
 }
@@ -169,6 +180,7 @@ impl Default for OpenOptions {
             nan_as_null: true,
             range_threshold: None,
             verify_hash: Verify::Off,
+            limits: Limits::default(),
             index: IndexUse::Auto,
         }
     }
@@ -213,8 +225,10 @@ impl OpenOptions {
             "nan_as_null" => self.nan_as_null = boolean(key, value)?,
             "range_threshold" => self.range_threshold = Some(share(key, value)?),
             "verify_hash" => {
-                self.verify_hash = choice(key, value, &[("off", Verify::Off), ("full", Verify::FullDecodes)])?
+                let parsed = value.parse();
+                self.verify_hash = parsed.map_err(|names| bad(key, value, format!("expected {names}")))?;
             }
+            "limits" => self.limits = value.parse()?,
             "index" => self.index = index_use(key, value)?,
             _ => {
                 let names: Vec<_> = OPTIONS.iter().map(|o| o.name).collect();
@@ -270,13 +284,14 @@ fn distinct(key: &str, value: &str) -> Result<Vec<String>> {
 
 fn index_use(key: &str, value: &str) -> Result<IndexUse> {
     let path = value.trim();
-    if Path::new(path).extension().is_some_and(|extension| extension == index::EXTENSION) {
-        return Ok(IndexUse::At(path.into()));
+    let address = Address::parse(path)?;
+    if address.has_extension(index::EXTENSION) {
+        return Ok(IndexUse::At(address));
     }
     let choices = [("auto", IndexUse::Auto), ("off", IndexUse::Off), ("require", IndexUse::Require)];
     let found = choices.into_iter().find(|(name, _)| name.eq_ignore_ascii_case(path));
     found.map(|(_, choice)| choice).ok_or_else(|| {
-        bad(key, value, "expected auto, off, require, or the path of an index, which ends in `.mbx`")
+        bad(key, value, "expected auto, off, require, or the path or URL of an index, which ends in `.mbx`")
     })
 }
 
@@ -342,6 +357,7 @@ mod tests {
             ("nan_as_null", "false"),
             ("range_threshold", "0.25"),
             ("verify_hash", "full"),
+            ("limits", "objects=7"),
             ("index", "data/x.mbx"),
         ];
         assert_eq!(values.map(|(key, _)| key).to_vec(), OPTIONS.iter().map(|o| o.name).collect::<Vec<_>>());
@@ -360,7 +376,7 @@ mod tests {
         assert_ne!(got.nan_as_null, default.nan_as_null);
         assert_eq!(got.range_threshold, Some(0.25));
         assert_ne!(got.verify_hash, default.verify_hash);
-        assert_eq!(got.index, IndexUse::At("data/x.mbx".into()));
+        assert_eq!(got.index, IndexUse::At(Address::parse("data/x.mbx").unwrap()));
     }
 
     #[test]

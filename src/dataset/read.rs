@@ -5,12 +5,12 @@
 //! [`Reader::read_part`] gathers them, [`Reader::read_slab`] (in [`super::slab`]) puts the parts of several chunks together.
 
 use super::{Chunk, Variable};
-use crate::codec::{Block, DecodeStats, ElementRange, Piece, Scratch, Values, Verify};
+use crate::codec::{Block, DecodeStats, ElementRange, Piece, Region, Scratch, Values, Verify};
+use crate::source::Bytes;
 use crate::tensor::Part;
 use crate::tgm;
 use crate::{Error, Result, each_dtype};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// How cells are read.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,8 +55,6 @@ pub struct ReadStats {
     pub chunks_packed: u64,
     /// Objects whose bytes were asked for.
     pub objects_opened: u64,
-    /// Time spent in reading bytes.
-    pub read_time: Duration,
     /// What the codecs did.
     pub decode: DecodeStats,
 }
@@ -133,7 +131,8 @@ impl Reader {
 
     /// As [`Reader::visit_part`], of the elements of `chunk` in `self.ranges`.
     fn visit_ranges(&mut self, variable: &Variable, chunk: u64, sink: Sink<'_>) -> Result<bool> {
-        let Some(chunk) = chunk_of(variable, chunk)? else { return Ok(false) };
+        let index = chunk;
+        let Some(chunk) = chunk_of(variable, index)? else { return Ok(false) };
         let pipeline = chunk.pipeline()?;
         if pipeline.dtype() != variable.dtype {
             return Err(bad_chunk(variable, format!("{} in a grid of {}", pipeline.dtype(), variable.dtype)));
@@ -143,21 +142,21 @@ impl Reader {
         }
         let wanted: u64 = self.ranges.iter().map(|range| range.count).sum();
         let whole = pipeline.decodes_whole(wanted, self.options.range_threshold);
-        if self.options.verify == Verify::FullDecodes && whole {
-            tgm::verify(&chunk.object, chunk.source.as_ref())?;
+        match self.options.verify {
+            Verify::Off => {}
+            Verify::FullDecodes if !whole => {}
+            Verify::FullDecodes => tgm::verify(&chunk.object, chunk.source.as_ref())?,
+            Verify::Always => variable.chunks.verify_once(index, &chunk)?,
         }
-        let start = Instant::now();
-        let region = chunk.source.read(chunk.object.region.clone())?;
-        self.stats.read_time += start.elapsed();
+        let mut lent = Bytes::new();
+        let region = Region::of(chunk.source.as_ref(), chunk.object.region.clone(), &mut lent)?;
         self.stats.objects_opened += 1;
         let mut stats = DecodeStats::default();
         let threshold = self.options.range_threshold;
         let (ranges, scratch) = (&self.ranges, &mut self.scratch);
         let decoded = match sink {
-            Sink::Blocks(sink) => pipeline.visit(&region, ranges, threshold, scratch, &mut stats, sink),
-            Sink::Pieces(sink) => {
-                pipeline.visit_pieces(&region, ranges, threshold, scratch, &mut stats, sink)
-            }
+            Sink::Blocks(sink) => pipeline.visit(region, ranges, threshold, scratch, &mut stats, sink),
+            Sink::Pieces(sink) => pipeline.visit_pieces(region, ranges, threshold, scratch, &mut stats, sink),
         };
         match stats.elements_constant == wanted {
             true => self.stats.chunks_constant += 1,
@@ -177,7 +176,7 @@ impl Reader {
     /// # Errors
     /// As [`Reader::visit_part`].
     pub fn read_part(&mut self, variable: &Variable, part: &Part) -> Result<Option<Values>> {
-        let mut values = empty(variable, part.len())?;
+        let mut values = empty(variable, part.len());
         Ok(self.append_part(variable, part, &mut values)?.then_some(values))
     }
 
@@ -192,10 +191,7 @@ impl Reader {
     }
 
     /// No values of `variable` yet, for [`Reader::read_part_into`].
-    ///
-    /// # Errors
-    /// If cells of its dtype can't be read.
-    pub fn buffer(&self, variable: &Variable) -> Result<Values> {
+    pub fn buffer(&self, variable: &Variable) -> Values {
         empty(variable, 0)
     }
 
@@ -226,7 +222,7 @@ impl Reader {
     ) -> Result<Option<Values>> {
         self.ranges.clear();
         self.ranges.extend_from_slice(ranges);
-        let mut values = empty(variable, ranges.iter().map(|range| range.count).sum())?;
+        let mut values = empty(variable, ranges.iter().map(|range| range.count).sum());
         Ok(self.append_ranges(variable, chunk, &mut values)?.then_some(values))
     }
 
@@ -265,20 +261,30 @@ pub(super) fn bad_chunk(variable: &Variable, what: impl Into<String>) -> Error {
 }
 
 /// No values yet, room for `cells` (but for no more than a first 64 MiB: what comes decides the rest).
-pub(super) fn empty(variable: &Variable, cells: u64) -> Result<Values> {
+pub(super) fn empty(variable: &Variable, cells: u64) -> Values {
     let room = (64 << 20) / variable.dtype.width().unwrap_or(1).max(1) as u64;
-    Values::with_capacity(variable.dtype, room.min(cells) as usize).ok_or_else(|| unreadable(variable))
-}
-
-fn unreadable(variable: &Variable) -> Error {
-    let first = variable.chunks.iter().flatten().next();
-    match first {
-        Some(chunk) => Error::unsupported(&chunk.object.place, format!("dtype {}", variable.dtype)),
-        None => bad_chunk(variable, format!("dtype {} is not supported yet", variable.dtype)),
-    }
+    Values::with_capacity(variable.dtype, room.min(cells) as usize)
 }
 
 impl Variable {
+    /// Says to the file of `part`'s chunk what reading the part looks at, if that has to be fetched. Returns how many
+    /// bytes that are at most; 0 for a hole, and for files that are at hand.
+    pub fn announce(&self, part: &Part, range_threshold: f64) -> u64 {
+        if self.chunks.is_at_hand(part.chunk) {
+            return 0;
+        }
+        let Some(chunk) = self.chunks.get(part.chunk) else { return 0 };
+        let Ok(pipeline) = &chunk.pipeline else { return 0 };
+        let ranges: Vec<ElementRange> = part.runs().collect();
+        let region = &chunk.object.region;
+        let whole = || std::iter::once(0..region.end - region.start).collect();
+        let spans = pipeline.spans(&ranges, range_threshold).unwrap_or_else(whole);
+        spans.iter().for_each(|span| {
+            chunk.source.will_need(region.start + span.start..region.start + span.end);
+        });
+        spans.iter().map(|span| span.end - span.start).sum()
+    }
+
     /// Whether all its chunks can be read a range at a time, and `cells` of one are so few of it that this pays.
     pub fn seeks(&self, cells: u64, range_threshold: f64) -> bool {
         self.chunks.kinds().all(|(len, seeks)| seeks && cells as f64 <= range_threshold * len as f64)

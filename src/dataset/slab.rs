@@ -70,9 +70,19 @@ impl Reader {
             // the same slots, so the same places
             let masked = variable.grid.parts(selection);
             let kept: Vec<bool> = masked.numbers(0..u64::MAX).map(|place| place.kept > 0).collect();
-            return self.read_all(variable, dims, &shape, &product.iter().collect::<Vec<_>>(), &kept);
+            let parts: Vec<Part> = product.iter().collect();
+            self.announce(variable, parts.iter().zip(&kept).filter_map(|(part, kept)| kept.then_some(part)));
+            return self.read_all(variable, dims, &shape, &parts, &kept);
         };
         self.read_kept(variable, dims, &shape, &product.iter().collect::<Vec<_>>(), keep)
+    }
+
+    /// Has parts fetched together that have to be fetched.
+    fn announce<'p>(&self, variable: &Variable, parts: impl Iterator<Item = &'p Part>) {
+        let threshold = self.options().range_threshold;
+        parts.for_each(|part| {
+            variable.announce(part, threshold);
+        });
     }
 
     fn read_all(
@@ -85,7 +95,7 @@ impl Reader {
     ) -> Result<Cells> {
         let cells: usize = shape.iter().product();
         let places: Vec<Place> = parts.iter().map(|part| Place::new(part, dims, shape)).collect();
-        let mut values = empty(variable, cells as u64)?;
+        let mut values = empty(variable, cells as u64);
         let mut holes = Vec::new();
         if places.iter().all(Place::is_run) {
             for (part, &wanted) in parts.iter().zip(wanted) {
@@ -118,7 +128,7 @@ impl Reader {
         keep: &BooleanBuffer,
     ) -> Result<Cells> {
         let ranks = Ranks::new(keep, shape.last().copied().unwrap_or(1));
-        let mut values = empty(variable, ranks.kept as u64)?;
+        let mut values = empty(variable, ranks.kept as u64);
         each_dtype!(Values, &mut values, v => v.resize(ranks.kept, Default::default()));
         let mut holes = Vec::new();
         for part in parts {
@@ -297,7 +307,7 @@ fn move_cells(variable: &Variable, from: &Values, to: &mut Values, moves: &[Move
             }
         };
     }
-    copy!(Float16 BFloat16 Float32 Float64 Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Bitmask);
+    copy!(Float16 BFloat16 Float32 Float64 Int8 Int16 Int32 Int64 UInt8 UInt16 UInt32 UInt64 Complex64 Complex128 Bitmask);
     Ok(())
 }
 

@@ -70,9 +70,9 @@ pub struct MillibarConfig {
     pub range_threshold: Share,
     /// Whether NaN in float data is NULL. A table's own option goes first.
     pub nan_as_null: bool,
-    /// Check the stored hash of every object that is decoded whole; an object without one is an error. A table's
-    /// own option goes first.
-    pub verify_hash: bool,
+    /// When the stored hashes of objects are checked; an object without one is an error then. A table's own option
+    /// goes first.
+    pub verify_hash: Verify,
     /// When reductions of whole chunks note their statistics.
     pub collect_statistics: Collect,
 }
@@ -85,7 +85,7 @@ impl Default for MillibarConfig {
             scan_predicates: true,
             range_threshold: Share::default(),
             nan_as_null: true,
-            verify_hash: false,
+            verify_hash: Verify::Off,
             collect_statistics: Collect::default(),
         }
     }
@@ -115,7 +115,7 @@ impl ExtensionOptions for MillibarConfig {
             "scan_predicates" => self.scan_predicates = flag(value)?,
             "range_threshold" => self.range_threshold = value.parse()?,
             "nan_as_null" => self.nan_as_null = flag(value)?,
-            "verify_hash" => self.verify_hash = flag(value)?,
+            "verify_hash" => self.verify_hash = verify(value)?,
             "collect_statistics" => self.collect_statistics = collect(value)?,
             _ => {
                 let names: Vec<_> = self.entries().into_iter().map(|entry| entry.key).collect();
@@ -157,7 +157,7 @@ impl ExtensionOptions for MillibarConfig {
             entry(
                 "verify_hash",
                 &self.verify_hash,
-                "Check the stored hash of every object that is decoded whole; an object without one is an error",
+                "When stored hashes are checked: off, full (each time an object is decoded whole), always (before anything of it is used)",
             ),
             entry(
                 "collect_statistics",
@@ -180,6 +180,16 @@ fn flag(value: &str) -> Result<bool> {
     }
 }
 
+/// `true` and `false` stand for `full` and `off`.
+fn verify(value: &str) -> Result<Verify> {
+    match (value.parse(), flag(value)) {
+        (Ok(verify), _) => Ok(verify),
+        (_, Ok(true)) => Ok(Verify::FullDecodes),
+        (_, Ok(false)) => Ok(Verify::Off),
+        (Err(names), _) => config_err!("`{value}` is none of {names}"),
+    }
+}
+
 fn collect(value: &str) -> Result<Collect> {
     match value.trim().to_ascii_lowercase().as_str() {
         "off" | "false" => Ok(Collect::Off),
@@ -197,7 +207,7 @@ pub struct TableOverrides {
     /// See [`MillibarConfig::nan_as_null`].
     pub nan_as_null: Option<bool>,
     /// See [`MillibarConfig::verify_hash`].
-    pub verify_hash: Option<bool>,
+    pub verify_hash: Option<Verify>,
 }
 
 impl MillibarConfig {
@@ -208,11 +218,10 @@ impl MillibarConfig {
 
     /// How cells of a table are read.
     pub fn read_options(&self, table: &TableOverrides) -> ReadOptions {
-        let verify = table.verify_hash.unwrap_or(self.verify_hash);
         ReadOptions {
             range_threshold: table.range_threshold.unwrap_or(self.range_threshold).get(),
             nan_as_missing: table.nan_as_null.unwrap_or(self.nan_as_null),
-            verify: if verify { Verify::FullDecodes } else { Verify::Off },
+            verify: table.verify_hash.unwrap_or(self.verify_hash),
             collect: self.collect_statistics,
         }
     }

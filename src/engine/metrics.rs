@@ -92,8 +92,9 @@ impl ScanMetrics {
         self.bytes_decoded.add(stats.decode.bytes_decoded as usize);
         self.ranges_decoded.add(stats.decode.ranges_decoded as usize);
         self.full_decodes.add(stats.decode.full_decodes as usize);
-        self.time_read.add_duration(stats.read_time);
+        self.time_read.add_duration(stats.decode.read_time);
         self.time_decode.add_duration(stats.decode.decode_time);
-        self.time_reduce.add_duration(elapsed.saturating_sub(stats.read_time + stats.decode.decode_time));
+        self.time_reduce
+            .add_duration(elapsed.saturating_sub(stats.decode.read_time + stats.decode.decode_time));
     }
 }

@@ -3,9 +3,7 @@
 use super::config::{Share, TableOverrides};
 use super::scan::{ColumnSource, TensorScanExec};
 use super::{external, filter, types};
-use crate::codec::Verify;
 use crate::dataset::{self, Dataset, GridTable, IndexState, Location, OpenOptions};
-use crate::tgm::Limits;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
@@ -174,14 +172,13 @@ pub fn open_blocking(locations: &[String], options: &HashMap<String, String>) ->
     let overrides = TableOverrides {
         range_threshold: parsed.range_threshold.map(Share::try_new).transpose()?,
         nan_as_null: given("nan_as_null").then_some(parsed.nan_as_null),
-        verify_hash: given("verify_hash").then_some(parsed.verify_hash == Verify::FullDecodes),
+        verify_hash: given("verify_hash").then_some(parsed.verify_hash),
     };
     let location = match locations {
         [location] => Location::parse(bare(location)),
         several => Location::from_list(several.iter().map(|location| bare(location))),
     };
-    let dataset =
-        dataset::open(&location.map_err(external)?, &parsed, &Limits::default()).map_err(external)?;
+    let dataset = dataset::open(&location.map_err(external)?, &parsed).map_err(external)?;
     Ok(Opened { dataset, overrides })
 }
 

@@ -27,7 +27,8 @@ pub const FORMAT: &str = "TENSOGRAM";
 /// A session that knows tensor tables: `CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM`, `FROM 'path.tgm'`,
 /// `SET millibar.x`, `std`, sums of integers that don't wrap, and reductions on the grid.
 ///
-/// `FROM 'path'` opens local files with the rights of this process, for other formats of DataFusion too.
+/// `FROM 'path'` opens local files, and URLs, with the rights of this process; of other formats of
+/// DataFusion local ones, too.
 ///
 /// # Errors
 /// Those of DataFusion.
@@ -36,6 +37,8 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
     if config.options().extensions.get::<MillibarConfig>().is_none() {
         config = config.with_option_extension(MillibarConfig::default());
     }
+    // What it finds of `min(x)` would drop rows that `min(x + y)` beside it needs.
+    config.options_mut().optimizer.enable_aggregate_dynamic_filter_pushdown = false;
     let urls = Arc::new(TensogramUrls::default());
     let catalogs = DynamicFileCatalog::new(Arc::new(MemoryCatalogProviderList::new()), urls);
     let state = SessionStateBuilder::new()

@@ -65,7 +65,7 @@ proptest! {
             let keep = keep(&part, &mut dice);
             let piece = Piece::Constant(value.as_block(), cells);
             feed(&part, &map, piece, keep.as_deref(), &mut dice, &mut states);
-            let mut all = Values::with_capacity(dtype, cells).unwrap();
+            let mut all = Values::with_capacity(dtype, cells);
             prop_assert!((0..cells).all(|_| all.extend(value.as_block())));
             note(&part, &map, &all, keep.as_deref(), &mut model);
         }

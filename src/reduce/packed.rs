@@ -157,6 +157,11 @@ struct Pass {
 impl Pass {
     #[inline(always)]
     fn of<const SQUARES: bool, const EXTREMES: bool>(tile: &[u32]) -> Self {
+        if !SQUARES && !EXTREMES {
+            // Sums alone by columns are compiled to gathers for AVX-512, eight times as slow.
+            let sum = tile.iter().map(|&q| u64::from(q)).sum();
+            return Self { count: tile.len() as u64, sum, squares: 0, min: u32::MAX, max: 0 };
+        }
         let mut columns = Columns::new();
         let mut rows = tile.chunks_exact(COLUMNS);
         for row in &mut rows {

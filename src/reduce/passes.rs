@@ -112,6 +112,11 @@ impl<K: Copy + Ord> Pass<K> {
         for row in &mut rows {
             columns.add::<T, SQUARES, EXTREMES>(row, near);
         }
+        // Rows of a grid are rarely a multiple of so many.
+        let mut rows = rows.remainder().chunks_exact(8);
+        for row in &mut rows {
+            columns.add::<T, SQUARES, EXTREMES>(row, near);
+        }
         columns.add::<T, SQUARES, EXTREMES>(rows.remainder(), near);
         let Columns { sums, squares, mins, maxs } = columns;
         let min = mins.into_iter().fold(T::TOP, K::min);

@@ -1,7 +1,7 @@
 //! Accumulators against lists of values.
 
 use super::*;
-use crate::codec::{Block, Values};
+use crate::codec::{Block, Complex, Values};
 use crate::tgm::DType;
 use crate::{Error, each_dtype};
 use half::{bf16, f16};
@@ -51,6 +51,12 @@ macro_rules! to_num {
 }
 to_num!(Float: f16, bf16, f32, f64);
 to_num!(Int: i8, i16, i32, i64, u8, u16, u32, u64);
+
+impl<T: Copy> ToNum for Complex<T> {
+    fn num(self) -> Num {
+        unreachable!("complex cells aren't reduced")
+    }
+}
 
 pub(super) fn nums(values: &Values) -> Vec<Num> {
     each_dtype!(Values, values, values => values.iter().map(|value| value.num()).collect())

@@ -52,7 +52,7 @@ impl LocalFile {
             bytes = Bytes::from_owner(Lent(Arc::clone(&map)));
             resident = Some(map);
         }
-        let stamp = Stamp { len: bytes.len() as u64, modified_ns };
+        let stamp = Stamp { len: bytes.len() as u64, modified_ns, tag: None };
         Ok(Self { name, stamp, map: resident, bytes })
     }
 }

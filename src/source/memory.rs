@@ -17,7 +17,7 @@ impl Memory {
     /// `bytes` under a name for errors. The stamp has no time.
     pub fn new(name: impl Into<Arc<str>>, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
-        let stamp = Stamp { len: bytes.len() as u64, modified_ns: 0 };
+        let stamp = Stamp { len: bytes.len() as u64, modified_ns: 0, tag: None };
         Self { name: name.into(), stamp, bytes }
     }
 }

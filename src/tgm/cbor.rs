@@ -14,18 +14,21 @@ use ciborium::de;
 /// [`Error::Metadata`] if it isn't well-formed or too deep.
 pub(super) fn item(bytes: &[u8], at: &Place, what: &str, limits: &Limits) -> Result<(Value, u64)> {
     let mut rest = bytes;
-    let value = de::from_reader_with_recursion_limit(&mut rest, limits.cbor_depth).map_err(|error| {
-        let why = match error {
-            de::Error::Io(_) => format!("the CBOR goes on beyond its {} bytes", bytes.len()),
-            de::Error::Syntax(offset) => format!("the CBOR is malformed at byte {offset}"),
-            de::Error::Semantic(Some(offset), why) => format!("the CBOR is wrong at byte {offset}: {why}"),
-            de::Error::Semantic(None, why) => format!("the CBOR is wrong: {why}"),
-            de::Error::RecursionLimitExceeded => {
-                format!("the CBOR is nested deeper than {} levels", limits.cbor_depth)
-            }
-        };
-        Error::metadata(at, format!("{what}: {why}"))
-    })?;
+    let value =
+        de::from_reader_with_recursion_limit(&mut rest, limits.cbor_depth as usize).map_err(|error| {
+            let why = match error {
+                de::Error::Io(_) => format!("the CBOR goes on beyond its {} bytes", bytes.len()),
+                de::Error::Syntax(offset) => format!("the CBOR is malformed at byte {offset}"),
+                de::Error::Semantic(Some(offset), why) => {
+                    format!("the CBOR is wrong at byte {offset}: {why}")
+                }
+                de::Error::Semantic(None, why) => format!("the CBOR is wrong: {why}"),
+                de::Error::RecursionLimitExceeded => {
+                    format!("the CBOR is nested deeper than {} levels", limits.cbor_depth)
+                }
+            };
+            Error::metadata(at, format!("{what}: {why}"))
+        })?;
     Ok((value, (bytes.len() - rest.len()) as u64))
 }
 

@@ -19,10 +19,15 @@ const KINDS: [(&str, MaskKind); 3] =
 ///
 /// # Errors
 /// [`Error::Metadata`] for malformed CBOR, missing or mistyped keys, a fixed key written twice, unknown dtypes and
-/// byte orders, and shapes of 2^64 elements or bytes and more.
+/// byte orders, and shapes of 2^64 elements or bytes and more; [`Error::Limit`] for too many axes.
 pub(super) fn parse(bytes: &[u8], at: &Place, limits: &Limits) -> Result<(Descriptor, u64)> {
     let (value, consumed) = cbor::item(bytes, at, "descriptor", limits)?;
-    Ok((Descriptor::from_value(value, at)?, consumed))
+    let descriptor = Descriptor::from_value(value, at)?;
+    let axes = descriptor.shape.len() as u64;
+    if axes > limits.axes {
+        return Err(Error::Limit { at: at.clone(), what: "number of axes", got: axes, limit: limits.axes });
+    }
+    Ok((descriptor, consumed))
 }
 
 impl Descriptor {
@@ -46,36 +51,61 @@ impl Descriptor {
         Fixed { map: fixed, at }.descriptor(params)
     }
 
-    /// A CBOR item that [`Descriptor::from_value`] makes the same descriptor of.
+    /// The CBOR item that stands for it in a file; [`Descriptor::from_value`] makes the same descriptor of it.
     pub fn to_value(&self) -> Value {
         let text = |text: &str| Value::Text(text.into());
-        let order = if self.byte_order == ByteOrder::Big { "big" } else { "little" };
-        let mask = |mask: &MaskEntry| {
-            let params = mask.params.iter().map(|(key, value)| (text(key), value.clone())).collect();
-            let entry = vec![
-                (text("method"), text(&mask.method)),
-                (text("offset"), mask.offset.into()),
-                (text("length"), mask.length.into()),
-                (text("params"), Value::Map(params)),
-            ];
-            let kind = KINDS.iter().find(|(_, kind)| *kind == mask.kind).map_or("", |(key, _)| key);
-            (text(kind), Value::Map(entry))
-        };
+        let numbers = |numbers: &[u64]| Value::Array(numbers.iter().map(|&number| number.into()).collect());
         let mut entries = vec![
             (text("type"), text("ntensor")),
             (text("ndim"), (self.shape.len() as u64).into()),
-            (text("shape"), Value::Array(self.shape.iter().map(|&len| len.into()).collect())),
-            (text("strides"), Value::Array(Vec::new())), // not looked at
+            (text("shape"), numbers(&self.shape)),
+            (text("strides"), numbers(&self.strides())),
             (text("dtype"), text(self.dtype.name())),
-            (text("byte_order"), text(order)),
+            (text("byte_order"), text(self.byte_order.name())),
             (text("encoding"), text(&self.encoding)),
             (text("filter"), text(&self.filter)),
             (text("compression"), text(&self.compression)),
-            (text("masks"), Value::Map(self.masks.iter().map(mask).collect())),
         ];
+        if !self.masks.is_empty() {
+            entries.push((text("masks"), Value::Map(self.masks.iter().map(mask_value).collect())));
+        }
         entries.extend(self.params.iter().map(|(key, value)| (text(key), value.clone())));
         Value::Map(entries)
     }
+
+    /// Elements from one position of each axis to the next, in row-major order, outermost axis first.
+    pub fn strides(&self) -> Vec<u64> {
+        strides(&self.shape)
+    }
+
+    /// A parameter that would hide one of the format's own keys.
+    pub(super) fn misplaced(&self) -> Option<&str> {
+        self.params.keys().map(String::as_str).find(|key| FIXED.contains(key))
+    }
+}
+
+/// [`Descriptor::strides`] of a shape.
+pub(super) fn strides(shape: &[u64]) -> Vec<u64> {
+    let mut strides = vec![1u64; shape.len()];
+    for axis in (1..strides.len()).rev() {
+        strides[axis - 1] = strides[axis].saturating_mul(shape[axis]);
+    }
+    strides
+}
+
+fn mask_value(mask: &MaskEntry) -> (Value, Value) {
+    let text = |text: &str| Value::Text(text.into());
+    let kind = KINDS.iter().find(|(_, kind)| *kind == mask.kind).map_or("", |(key, _)| key);
+    let mut entry = vec![
+        (text("method"), text(&mask.method)),
+        (text("offset"), mask.offset.into()),
+        (text("length"), mask.length.into()),
+    ];
+    if !mask.params.is_empty() {
+        let params = mask.params.iter().map(|(key, value)| (text(key), value.clone()));
+        entry.push((text("params"), Value::Map(params.collect())));
+    }
+    (text(kind), Value::Map(entry))
 }
 
 /// The fixed keys of a descriptor.

@@ -17,12 +17,30 @@ pub(super) const AMBLE: u64 = 24;
 /// Bytes of a frame header.
 pub(super) const HEADER: u64 = 16;
 
-const FRAME_MAGIC: &[u8; 2] = b"FR";
-const FRAME_END: &[u8; 4] = b"ENDF";
+/// Starts a frame.
+pub(super) const FRAME_MAGIC: &[u8; 2] = b"FR";
+/// Ends a frame.
+pub(super) const FRAME_END: &[u8; 4] = b"ENDF";
+/// Frames, and the postamble, start at multiples of this from the start of the message.
+pub(super) const ALIGN: u64 = 8;
 /// Frame flag: the descriptor stands after the payload.
-const CBOR_AFTER_PAYLOAD: u16 = 1;
+pub(super) const CBOR_AFTER_PAYLOAD: u16 = 1;
 /// Frame flag: the hash slot holds a digest.
-const HASH_PRESENT: u16 = 2;
+pub(super) const HASH_PRESENT: u16 = 2;
+
+/// Preamble flags, by what they announce.
+pub(super) mod flags {
+    pub(in crate::tgm) const HEADER_METADATA: u16 = 1;
+    pub(in crate::tgm) const FOOTER_METADATA: u16 = 1 << 1;
+    pub(in crate::tgm) const HEADER_INDEX: u16 = 1 << 2;
+    pub(in crate::tgm) const FOOTER_INDEX: u16 = 1 << 3;
+    pub(in crate::tgm) const HEADER_HASH: u16 = 1 << 4;
+    pub(in crate::tgm) const FOOTER_HASH: u16 = 1 << 5;
+    /// Preceders may be there.
+    pub(in crate::tgm) const PRECEDERS: u16 = 1 << 6;
+    /// Every frame has a hash.
+    pub(in crate::tgm) const HASHES: u16 = 1 << 7;
+}
 
 /// Type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +80,20 @@ impl Kind {
         })
     }
 
+    /// The wire number.
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Self::HeaderMetadata => 1,
+            Self::HeaderIndex => 2,
+            Self::HeaderHash => 3,
+            Self::FooterHash => 5,
+            Self::FooterIndex => 6,
+            Self::FooterMetadata => 7,
+            Self::Preceder => 8,
+            Self::Object => 9,
+        }
+    }
+
     /// For errors.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -85,7 +117,7 @@ impl Kind {
     }
 
     /// Bytes of the footer, `ENDF` included.
-    fn footer(self) -> u64 {
+    pub(super) fn footer(self) -> u64 {
         match self {
             Self::Object => 20,
             _ => 12,

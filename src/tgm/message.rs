@@ -1,5 +1,6 @@
 //! One message: its frames in order, its metadata and objects.
 
+use super::ahead::tell_objects;
 use super::frame::{AMBLE, Frame, HEADER, Kind, Next, Phase, next_frame};
 use super::scan::Envelope;
 use super::window::Window;
@@ -13,17 +14,28 @@ use std::sync::Arc;
 /// # Errors
 /// [`Error::Framing`] and [`Error::Metadata`] as the module's table of rules has them; [`Error::Limit`].
 pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits: &Limits) -> Result<Message> {
+    let length = envelope.span.end - envelope.span.start;
+    within("message size", length, limits.message_bytes, at)?;
     let frames_end = envelope.span.end - AMBLE;
     let window = Window { source, at, end: frames_end };
-    let mut walk = Walk { window, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
+    let start = envelope.span.start;
+    let mut walk =
+        Walk { window, start, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
+    let mut frames = 0;
     let mut pos = envelope.span.start + AMBLE;
     while let Next::Frame(frame) = next_frame(window, pos)? {
         pos = frame.span.end;
+        frames += 1;
+        within("number of frames", frames, limits.frames, at)?;
         walk.take(&frame)?;
         source.done_with(frame.span);
     }
     let (metadata, objects) = walk.finish()?;
     Ok(Message { place: at.clone(), span: envelope.span, flags: envelope.flags, metadata, objects })
+}
+
+fn within(what: &'static str, got: u64, limit: u64, at: &Place) -> Result<()> {
+    if got > limit { Err(Error::Limit { at: at.clone(), what, got, limit }) } else { Ok(()) }
 }
 
 /// What the frames walked so far have given.
@@ -38,6 +50,8 @@ struct Parts {
 
 struct Walk<'a> {
     window: Window<'a>,
+    /// First byte of the message.
+    start: u64,
     limits: &'a Limits,
     phase: Phase,
     /// Keys of a preceder whose object has to come next.
@@ -53,15 +67,17 @@ impl Walk<'_> {
             Kind::HeaderMetadata | Kind::FooterMetadata => {
                 self.parts.metadata = Some(metadata::parse(&self.body(frame)?, at, limits)?);
             }
-            Kind::HeaderIndex | Kind::FooterIndex => metadata::check_index(&self.body(frame)?, at, limits)?,
+            Kind::HeaderIndex | Kind::FooterIndex => {
+                let (offsets, lengths) = metadata::index(&self.body(frame)?, at, limits)?;
+                if frame.kind == Kind::HeaderIndex {
+                    tell_objects(self.window.source, self.start, &offsets, &lengths);
+                }
+            }
             Kind::HeaderHash | Kind::FooterHash => metadata::check_hashes(&self.body(frame)?, at, limits)?,
             Kind::Preceder => self.pending = Some(metadata::preceder(&self.body(frame)?, at, limits)?),
             Kind::Object => {
                 let index = self.parts.objects.len();
-                if index as u64 >= limits.objects {
-                    let (what, got) = ("number of objects", index as u64 + 1);
-                    return Err(Error::Limit { at: at.clone(), what, got, limit: limits.objects });
-                }
+                within("number of objects", index as u64 + 1, limits.objects, at)?;
                 let object = object(self.window, frame, at.object(index as u64), limits)?;
                 self.parts.preceders.extend(self.pending.take().map(|keys| (index, keys)));
                 self.parts.objects.push(Arc::new(object));

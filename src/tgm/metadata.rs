@@ -4,9 +4,12 @@ use super::params::{describe, uint_array};
 use super::{Limits, Map, Metadata, Value, cbor};
 use crate::{Error, Place, Result};
 
-const BASE: &str = "base";
-const EXTRA: &str = "_extra_";
-const RESERVED: &str = "_reserved_";
+/// Key of the list of maps, one for each object.
+pub(super) const BASE: &str = "base";
+/// Key of the annotations of a message.
+pub(super) const EXTRA: &str = "_extra_";
+/// Key of what the library says, of a message and of each object.
+pub(super) const RESERVED: &str = "_reserved_";
 
 /// Parses the body of a metadata frame.
 ///
@@ -66,22 +69,20 @@ pub(super) fn preceder(body: &[u8], at: &Place, limits: &Limits) -> Result<Map> 
     }
 }
 
-/// Checks the body of an index frame. Its content isn't used: frames are found by walking them.
+/// Parses the body of an index frame: offsets and lengths of objects. Frames are found by walking them all the same.
 ///
 /// # Errors
 /// [`Error::Metadata`] if `offsets` and `lengths` aren't arrays of unsigned integers of the same length.
-pub(super) fn check_index(body: &[u8], at: &Place, limits: &Limits) -> Result<()> {
+pub(super) fn index(body: &[u8], at: &Place, limits: &Limits) -> Result<(Vec<u64>, Vec<u64>)> {
     let (value, _) = cbor::item(body, at, "index", limits)?;
     let map = cbor::map(value, at, "index")?;
-    let count = |key: &str| match map.get(key) {
-        Some(value) => Ok(uint_array(value, at, key)?.len()),
-        None => Ok(0),
-    };
-    let (offsets, lengths) = (count("offsets")?, count("lengths")?);
-    if offsets != lengths {
-        return Err(Error::metadata(at, format!("index has {offsets} offsets and {lengths} lengths")));
+    let numbers = |key: &str| map.get(key).map_or(Ok(Vec::new()), |value| uint_array(value, at, key));
+    let (offsets, lengths) = (numbers("offsets")?, numbers("lengths")?);
+    if offsets.len() != lengths.len() {
+        let what = format!("index has {} offsets and {} lengths", offsets.len(), lengths.len());
+        return Err(Error::metadata(at, what));
     }
-    Ok(())
+    Ok((offsets, lengths))
 }
 
 /// Checks the body of a hash frame. Its content isn't used: each frame carries its own hash.
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn index_and_hash_frames_are_typed() {
         let (at, limits) = (Place::file("x"), Limits::default());
-        let index = |value| check_index(&body(&value), &at, &limits);
+        let index = |value| index(&body(&value), &at, &limits);
         assert!(index(serde_json::json!({"offsets": [1], "lengths": [2], "object_count": 1})).is_ok());
         assert!(index(serde_json::json!({"offsets": [1], "lengths": []})).is_err());
         assert!(index(serde_json::json!({"offsets": [-1], "lengths": [1]})).is_err());

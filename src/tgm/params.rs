@@ -7,6 +7,13 @@
 use super::{Descriptor, Map, Value};
 use crate::{Error, Place, Result};
 
+/// Whether a key of a descriptor belongs to a codec, and so says nothing of the data.
+pub fn is_codec_key(key: &str) -> bool {
+    const PREFIXES: [&str; 9] =
+        ["sp_", "szip_", "zstd_", "lz4_", "blosc2_", "zfp_", "sz3_", "shuffle_", "roaring_"];
+    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// Largest magnitude up to which every integer is a float64.
 const EXACT_IN_F64: i128 = 1 << 53;
 

@@ -10,8 +10,8 @@ use crate::source::Source;
 use crate::{Error, Place, Result};
 use std::ops::Range;
 
-/// The version of the format that is read.
-const VERSION: u16 = 3;
+/// The version of the format that is read and written.
+pub(super) const VERSION: u16 = 3;
 
 /// A message whose ends are known; its frames aren't looked at yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,31 +35,49 @@ struct Preamble {
     total_length: u64,
 }
 
-/// Finds every message of `source`, in file order; the envelopes of at most `broken_limit` may be broken.
-///
-/// # Errors
-/// [`Error::Io`] if the file can't be read; [`Error::Limit`] for too many broken messages.
-pub(super) fn scan(source: &dyn Source, broken_limit: u64) -> Result<Vec<Result<Envelope>>> {
-    let file = Place::file(source.name().clone());
-    let (mut found, mut broken, mut pos) = (Vec::new(), 0, 0);
-    while let Some(start) = find_magic(Window { source, at: &file, end: source.len() }, pos)? {
-        let at = file.message(found.len() as u64);
-        let hop = hop(Window { source, at: &at, end: source.len() }, start)?;
-        source.done_with(pos..hop.resume);
-        pos = hop.resume;
+/// The messages of a file, found one after the other.
+pub(super) struct Scan<'a> {
+    source: &'a dyn Source,
+    /// Named in errors.
+    file: Place,
+    pos: u64,
+    /// Messages found so far, and those of them that are broken.
+    found: u64,
+    broken: u64,
+    broken_limit: u64,
+}
+
+impl<'a> Scan<'a> {
+    /// All messages of `source`, of which at most `broken_limit` may have a broken envelope.
+    pub(super) fn new(source: &'a dyn Source, broken_limit: u64) -> Self {
+        let file = Place::file(source.name().clone());
+        Self { source, file, pos: 0, found: 0, broken: 0, broken_limit }
+    }
+
+    /// The next message, or what is wrong with it; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file can't be read; [`Error::Limit`] for too many broken messages.
+    pub(super) fn next(&mut self) -> Result<Option<Result<Envelope>>> {
+        let window = Window { source: self.source, at: &self.file, end: self.source.len() };
+        let Some(start) = find_magic(window, self.pos)? else { return Ok(None) };
+        let at = self.file.message(self.found);
+        let hop = hop(Window { at: &at, ..window }, start)?;
+        self.source.done_with(self.pos..hop.resume);
+        self.pos = hop.resume;
         if let Err(error) = &hop.found {
             if let Error::Io { .. } = error {
                 return Err(error.clone());
             }
-            broken += 1;
-            if broken > broken_limit {
-                let what = "number of broken messages";
-                return Err(Error::Limit { at: file, what, got: broken, limit: broken_limit });
+            self.broken += 1;
+            if self.broken > self.broken_limit {
+                let (what, limit) = ("number of broken messages", self.broken_limit);
+                return Err(Error::Limit { at: self.file.clone(), what, got: self.broken, limit });
             }
         }
-        found.push(hop.found);
+        self.found += 1;
+        Ok(Some(hop.found))
     }
-    Ok(found)
 }
 
 /// The next position from `pos` on that looks like a message: the magic and a version below 256, so that a stray

@@ -1,6 +1,8 @@
 //! What a file holds, once its frames and metadata are parsed.
 
-use super::{ByteOrder, DType, message, scan};
+use super::ahead::{self, Ahead};
+use super::scan::Scan;
+use super::{ByteOrder, DType, Limits, message};
 use crate::source::Source;
 use crate::{Error, Place, Result};
 use std::collections::BTreeMap;
@@ -11,36 +13,6 @@ use std::sync::Arc;
 pub type Value = ciborium::Value;
 /// A text-keyed map.
 pub type Map = BTreeMap<String, Value>;
-
-/// Bounds on what is accepted, so that hostile bytes can't make us allocate or spin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of one CBOR body.
-    pub cbor_bytes: u64,
-    /// Nesting of CBOR values.
-    pub cbor_depth: usize,
-    /// Objects in one message.
-    pub objects: u64,
-    /// Broken messages in one file.
-    pub broken_messages: u64,
-    /// Decoded bytes of one object.
-    pub decoded_bytes: u64,
-    /// Decoded bytes for each encoded byte of a compressed payload, beyond a first MiB.
-    pub expansion: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            cbor_bytes: 64 << 20,
-            cbor_depth: 256,
-            objects: 1 << 24,
-            broken_messages: 1 << 12,
-            decoded_bytes: 1 << 40,
-            expansion: 1 << 16,
-        }
-    }
-}
 
 /// The messages of one file, in file order.
 #[derive(Debug, Clone)]
@@ -201,20 +173,30 @@ impl File {
         mut take: impl FnMut(u64, Result<Message>) -> Result<()>,
     ) -> Result<u64> {
         let at = Place::file(Arc::clone(source.name()));
-        let envelopes = scan::scan(source, limits.broken_messages)?;
-        let count = envelopes.len() as u64;
-        for (index, found) in (0..).zip(envelopes) {
-            let parse = |envelope| message::parse(source, &at.message(index), envelope, limits);
-            match found.and_then(parse) {
-                Err(error @ Error::Io { .. }) => return Err(error),
-                message => take(index, message)?,
+        let mut scan = Scan::new(source, limits.broken_messages);
+        let mut ahead = Ahead::new(source);
+        let mut count = 0;
+        while let Some(found) = scan.next()? {
+            let parse = |envelope| message::parse(source, &at.message(count), envelope, limits);
+            let message = found.and_then(parse);
+            match &message {
+                Err(error @ Error::Io { .. }) => return Err(error.clone()),
+                Err(_) => {}
+                Ok(message) => ahead.passed(message),
             }
+            take(count, message)?;
+            count += 1;
         }
         if count == 0 {
             let what = format!("no Tensogram message in its {} bytes", source.len());
             return Err(Error::framing(&at, what));
         }
         Ok(count)
+    }
+
+    /// Says to `source` that it will be opened, so that what this reads first is on its way when its turn comes.
+    pub fn will_open(source: &dyn Source) {
+        ahead::tell_ends(source);
     }
 
     /// The message at `index`.

@@ -11,9 +11,6 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-/// What issue C brings; until then these are clear errors.
-const LATER: [&str; 4] = ["zfp", "sz3", "rle", "roaring"];
-
 fn open(path: &Path) -> Result<File> {
     File::open(Arc::new(LocalFile::open(path)?), &Limits::default())
 }
@@ -67,12 +64,6 @@ fn check_sample(dir: &Path, row: &Value, got: &[u8]) {
     assert_eq!(sha256(got), row["expected"]["sha256"].as_str().unwrap());
 }
 
-/// Whether this version reads an object of the manifest.
-fn supported(row: &Value) -> bool {
-    let complex = row["dtype"].as_str().unwrap().starts_with("complex");
-    !complex && !LATER.contains(&row["compression"].as_str().unwrap())
-}
-
 /// Runs `check` for each object of the manifest: (file's row, opened file, object's row, object).
 fn for_each_object(mut check: impl FnMut(&Path, &Value, &File, &Value, &Object)) -> usize {
     let Some(dir) = corpus::dir() else { return 0 };
@@ -100,9 +91,6 @@ fn for_each_object(mut check: impl FnMut(&Path, &Value, &File, &Value, &Object))
 fn every_object_decodes_to_its_expected_bytes() {
     let mut failures = Vec::new();
     for_each_object(|dir, file_row, file, row, object| {
-        if !supported(row) {
-            return;
-        }
         let (values, stats) = match decode(file, object) {
             Ok(decoded) => decoded,
             Err(error) => {
@@ -126,25 +114,6 @@ fn every_object_decodes_to_its_expected_bytes() {
 }
 
 #[test]
-fn what_is_not_read_yet_says_so() {
-    let mut seen = 0;
-    for_each_object(|_, _, file, row, object| {
-        if supported(row) {
-            return;
-        }
-        seen += 1;
-        let error = decode(file, object).unwrap_err();
-        assert!(matches!(error, Error::Unsupported { .. }), "{error}");
-        let said = error.to_string();
-        let codec = row["compression"].as_str().unwrap();
-        let named = if LATER.contains(&codec) { codec } else { row["dtype"].as_str().unwrap() };
-        assert!(said.contains(named) && said.contains(&object.place.to_string()), "{said}");
-        assert!(said.contains(", object "), "{said}");
-    });
-    assert!(corpus::dir().is_none() || seen > 50, "{seen}");
-}
-
-#[test]
 fn every_range_case() {
     let Some(dir) = corpus::dir() else { return };
     let (mut cases, mut failures) = (0, Vec::new());
@@ -153,9 +122,6 @@ fn every_range_case() {
             let file = open(&dir.join(row["path"].as_str().unwrap())).unwrap();
             let at = |key: &str| case[key].as_u64().unwrap();
             let object_row = &row["messages"][at("message") as usize]["objects"][at("object") as usize];
-            if !supported(object_row) {
-                continue;
-            }
             let object = file.message(at("message")).unwrap().object(at("object")).unwrap();
             // Twice: as ranges, and as parts of a full decode.
             for threshold in [1.0, 0.0] {

@@ -8,7 +8,6 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Int64Type};
 use millibar::Error;
 use millibar::dataset::{Chunk, Dataset, Dim, Location, OpenOptions, open};
-use millibar::tgm::Limits;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
@@ -95,7 +94,7 @@ fn cube() -> impl Strategy<Value = Cube> {
 
 fn open_dir(dir: &Path, options: &[(&str, &str)]) -> millibar::Result<Dataset> {
     let location = Location::parse(dir.join("*.tgm").to_str().unwrap())?;
-    open(&location, &OpenOptions::from_pairs(options.iter().copied())?, &Limits::default())
+    open(&location, &OpenOptions::from_pairs(options.iter().copied())?)
 }
 
 /// Which value of its key a label is.

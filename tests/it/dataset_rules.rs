@@ -6,7 +6,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType};
 use millibar::codec::{DecodeStats, Scratch, Values};
 use millibar::dataset::{Dataset, GridTable, Location, OPTIONS, OpenOptions, OptionDoc, open};
-use millibar::tgm::{Limits, Value as Cbor};
+use millibar::tgm::Value as Cbor;
 use millibar::{Error, Result};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -36,7 +36,7 @@ impl Files {
 
     fn open_at(&self, location: &str, options: &[(&str, &str)]) -> Result<Dataset> {
         let location = Location::parse(self.0.path().join(location).to_str().unwrap())?;
-        open(&location, &OpenOptions::from_pairs(options.iter().copied())?, &Limits::default())
+        open(&location, &OpenOptions::from_pairs(options.iter().copied())?)
     }
 
     fn table(&self, options: &[(&str, &str)]) -> Arc<GridTable> {

@@ -6,13 +6,12 @@ use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use chrono::NaiveDate;
 use millibar::Error;
 use millibar::dataset::{Dataset, GridTable, Location, OpenOptions, open};
-use millibar::tgm::Limits;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 fn open_with(location: &str, options: &[(&str, &str)]) -> millibar::Result<Dataset> {
     let options = OpenOptions::from_pairs(options.iter().copied())?;
-    open(&Location::parse(location)?, &options, &Limits::default())
+    open(&Location::parse(location)?, &options)
 }
 
 fn manifest(dir: &Path) -> Value {

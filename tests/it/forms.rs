@@ -128,6 +128,17 @@ async fn predicates_are_compared_with_packed_integers() {
     }
 }
 
+#[tokio::test]
+async fn forms_are_told() {
+    let ctx = session();
+    let sql = "SELECT avg(t) FROM grid WHERE t > 262.125";
+    let (plan, _) = run(&ctx, &format!("EXPLAIN ANALYZE {sql}")).await;
+    let shown = pretty_format_batches(&plan).unwrap().to_string();
+    for word in ["predicates on packed values", "chunks_packed=3", "chunks_constant=1"] {
+        assert!(shown.contains(word), "{word}: {shown}");
+    }
+}
+
 /// As text, numbers cut to what rounding leaves alone.
 fn rounded(batches: &[RecordBatch]) -> Vec<String> {
     let shown = pretty_format_batches(batches).unwrap().to_string();

@@ -5,7 +5,6 @@ use millibar::codec::{DecodeStats, Scratch, Values};
 use millibar::dataset::read::{ReadOptions, Reader};
 use millibar::dataset::{Dataset, IndexState, Location, OpenOptions, open};
 use millibar::reduce::chunk_stats;
-use millibar::tgm::Limits;
 use millibar::{Error, Result};
 use serde_json::json;
 use std::fs;
@@ -40,7 +39,7 @@ fn folder() -> TempDir {
 
 fn open_at(folder: &Path, name: &str, options: &[(&str, &str)]) -> Result<Dataset> {
     let location = Location::parse(folder.join(name).to_str().unwrap())?;
-    open(&location, &OpenOptions::from_pairs(options.iter().copied())?, &Limits::default())
+    open(&location, &OpenOptions::from_pairs(options.iter().copied())?)
 }
 
 /// Everything that can be seen of a dataset, decoded cells and statistics included.
@@ -70,7 +69,7 @@ fn seen(dataset: &Dataset) -> String {
 
 fn index(dataset: &Dataset) -> PathBuf {
     dataset.write_index(None).unwrap();
-    dataset.index_path().to_path_buf()
+    dataset.index_path().path().unwrap().to_path_buf()
 }
 
 fn used(dataset: &Dataset) -> bool {
@@ -168,7 +167,7 @@ fn a_file_that_changes_while_it_is_indexed_is_noticed() {
     fs::rename(folder.path().join("a.tgm.new"), folder.path().join("a.tgm")).unwrap();
     let error = dataset.write_index(None).unwrap_err();
     assert!(error.to_string().contains("has changed since it was opened"), "{error}");
-    assert!(!dataset.index_path().exists());
+    assert!(!dataset.index_path().path().unwrap().exists());
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod aggregates;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;
+mod codec_encode;
 mod codec_large;
 mod codec_laws;
 mod codecs;
@@ -24,6 +25,7 @@ mod flight;
 mod forms;
 mod framing;
 mod framing_rules;
+mod fuzzed;
 mod hostile;
 mod index;
 #[cfg(feature = "engine")]
@@ -34,9 +36,14 @@ mod npy;
 #[cfg(feature = "engine")]
 mod partial_states;
 #[cfg(feature = "engine")]
+mod paths;
+#[cfg(feature = "engine")]
 mod pushdown;
 #[cfg(feature = "engine")]
 mod random;
+mod reference;
+#[cfg(feature = "engine")]
+mod remote;
 #[cfg(feature = "engine")]
 mod rows;
 #[cfg(feature = "engine")]
@@ -49,3 +56,10 @@ mod support;
 mod szip;
 #[cfg(feature = "engine")]
 mod taken;
+mod validate;
+mod verify;
+#[cfg(feature = "engine")]
+mod web_server;
+#[cfg(feature = "cli")]
+mod whole_files;
+mod writer;

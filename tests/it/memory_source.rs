@@ -61,8 +61,20 @@ impl Source for MemorySource {
         Ok(bytes)
     }
 
+    fn lends(&self) -> bool {
+        self.memory.lends()
+    }
+
+    fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        ranges.iter().map(|range| self.read(range.clone())).collect()
+    }
+
     fn will_need(&self, range: Range<u64>) {
         self.asked.lock().unwrap().push(Asked::WillNeed(range));
+    }
+
+    fn will_need_all(&self, ranges: &[Range<u64>]) {
+        ranges.iter().for_each(|range| self.will_need(range.clone()));
     }
 
     fn done_with(&self, range: Range<u64>) {

@@ -1,6 +1,7 @@
 //! What `info` says of a dataset: collected once, printed in two ways.
 
 use crate::Result;
+use crate::cli::words::{count, print_columns, ratio, size, times};
 use crate::dataset::{Dataset, Dim, GridTable, Variable};
 use crate::source::Source;
 use crate::tgm::{File, Limits, map_to_json};
@@ -209,9 +210,8 @@ impl VariableSummary {
         summary
     }
 
-    /// Decoded bytes for each encoded byte.
     fn ratio(&self) -> Option<f64> {
-        (self.encoded_bytes > 0).then(|| self.decoded_bytes as f64 / self.encoded_bytes as f64)
+        ratio(self.encoded_bytes, self.decoded_bytes)
     }
 
     fn to_json(&self) -> Value {
@@ -301,51 +301,11 @@ impl VariableSummary {
     }
 }
 
-/// `4 x 10 x 181`; a scalar is `1`.
-fn times(shape: &[u64]) -> String {
-    if shape.is_empty() {
-        return "1".into();
-    }
-    shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(" x ")
-}
-
-fn count(n: u64, of: &str) -> String {
-    format!("{n} {of}{}", if n == 1 { "" } else { "s" })
-}
-
-/// Bytes in the largest unit of 1024 that leaves a number from 1.
-fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let unit = (bytes.max(1).ilog2() / 10).min(4);
-    if unit == 0 {
-        return format!("{bytes} B");
-    }
-    format!("{:.1} {}", bytes as f64 / (1u64 << (10 * unit)) as f64, units[unit as usize])
-}
-
-/// Aligned columns, two spaces apart and indented by as many.
-fn print_columns(out: &mut impl Write, rows: &[Vec<String>]) -> io::Result<()> {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<_> = (0..rows.first().map_or(0, Vec::len)).map(width).collect();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        writeln!(out, "  {}", line.trim_end())?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use datafusion::arrow::array::Float32Array;
     use std::collections::BTreeMap as Map;
-
-    #[test]
-    fn sizes_are_short() {
-        let sizes = [0, 1023, 1024, 1536, 5 << 30].map(size);
-        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 GiB"]);
-    }
 
     #[test]
     fn labels_keep_their_dtype_and_ranges_their_direction() {

@@ -55,6 +55,13 @@ impl Decompressor {
     }
 }
 
+/// Makes the library ready; every other call comes after this one.
+pub(super) fn init() {
+    static INIT: Once = Once::new();
+    // SAFETY: the library may be initialised once from any thread; `Once` orders it before all other calls.
+    INIT.call_once(|| unsafe { ffi::blosc2_init() });
+}
+
 /// Owns one context of the library; freed on drop.
 struct Context(NonNull<ffi::blosc2_context>);
 
@@ -64,9 +71,7 @@ unsafe impl Send for Context {}
 
 impl Context {
     fn new() -> Result<Self, String> {
-        static INIT: Once = Once::new();
-        // SAFETY: the library may be initialised once from any thread; `Once` orders it before all other calls.
-        INIT.call_once(|| unsafe { ffi::blosc2_init() });
+        init();
         let params = ffi::blosc2_dparams {
             nthreads: 1, // the partitions of a query are the parallelism
             schunk: ptr::null_mut(),

@@ -1,11 +1,13 @@
-//! Blosc2 frames: full decode block by block, and range decode of the touched blocks only.
+//! Blosc2 frames: encoding, full decode block by block, and range decode of the touched blocks only.
 //!
 //! The frame is parsed here ([`frame`]); the C library decompresses single blocks ([`context`]).
 
 mod context;
+mod encode;
 mod frame;
 
 pub(super) use context::Decompressor;
+pub(super) use encode::{Shuffle, encode};
 
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;

@@ -49,14 +49,48 @@ impl Aec {
         rsis: Range<u64>,
         out: Samples<'_>,
     ) -> Result<u64> {
+        let start = usize::try_from(index.bits(rsis.clone())?.start / 8).map_err(|_| SzipError::Truncated)?;
+        let read = self.decode_part(payload.get(start..).unwrap_or_default(), index, rsis, out)?;
+        Ok(read + start as u64 * 8)
+    }
+
+    /// As [`Aec::decode_rsis`], of the part of the payload that starts with the byte in which `rsis` begin
+    /// ([`Aec::bytes_of_rsis`]). Returns the bit of the part where decoding stopped.
+    ///
+    /// # Errors
+    /// As [`Aec::decode_rsis`].
+    pub(in crate::codec) fn decode_part(
+        &self,
+        part: &[u8],
+        index: &RsiIndex,
+        rsis: Range<u64>,
+        out: Samples<'_>,
+    ) -> Result<u64> {
         let bits = index.bits(rsis.clone())?;
         let wanted = self.room(&out)?;
         let expected = index.samples_in(self, rsis);
         if wanted as u64 != expected {
             return Err(SzipError::Range { what: "samples of output", got: wanted as u64, expected });
         }
-        let start = usize::try_from(bits.start).map_err(|_| SzipError::Truncated)?;
-        run(self, &mut Bits::new(payload, start), wanted, out)
+        run(self, &mut Bits::new(part, (bits.start % 8) as usize), wanted, out)
+    }
+
+    /// Bytes of the payload in which `rsis` lie.
+    ///
+    /// # Errors
+    /// As [`RsiIndex::bits`].
+    pub(in crate::codec) fn bytes_of_rsis(&self, index: &RsiIndex, rsis: Range<u64>) -> Result<Range<u64>> {
+        let bits = index.bits(rsis)?;
+        Ok(bits.start / 8..bits.end.div_ceil(8))
+    }
+
+    /// Bytes of the payload that the decompressed bytes of `span` are made of.
+    ///
+    /// # Errors
+    /// As [`RsiIndex::bits`].
+    pub(in crate::codec) fn bytes_of(&self, index: &RsiIndex, span: Range<u64>) -> Result<Range<u64>> {
+        let step = self.rsi_samples() * self.sample_bytes() as u64;
+        self.bytes_of_rsis(index, span.start / step..span.end.div_ceil(step))
     }
 
     /// Samples that fit into `out`.

@@ -1,4 +1,4 @@
-//! Our own decoder of CCSDS 121.0-B (`szip`, AEC): full decode, and range decode at exact bit positions.
+//! Our own codec for CCSDS 121.0-B (`szip`, AEC): encoding, full decode, and range decode at exact bit positions.
 //!
 //! A stream is cut into reference sample intervals (RSIs) of `rsi` blocks of `block_size` samples. Every RSI
 //! can be decoded alone by one who knows the bit it starts at. Descriptors list these bits, but the list can't
@@ -34,6 +34,11 @@
 //! let mut last = [0; 8];
 //! aec.decode_rsis(&payload, &index, 2..3, Samples::U32(&mut last))?;
 //! assert_eq!(last, [224, 231, 238, 245, 252, 259, 266, 273]);
+//!
+//! let samples: Vec<u8> = (0..40_u16).flat_map(|i| (7 * i).to_le_bytes()).collect();
+//! let mut encoded = Vec::new();
+//! assert_eq!(aec.encode(&samples, &mut encoded)?, [0, 98, 197]);
+//! assert_eq!(encoded, payload);
 //! # Ok(())
 //! # }
 //! ```
@@ -41,6 +46,7 @@
 mod bits;
 mod block;
 mod decode;
+mod encode;
 mod index;
 mod post;
 #[cfg(test)]

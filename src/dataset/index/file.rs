@@ -12,12 +12,12 @@
 //! A column is a list of u64. It is stored as differences of neighbours (wrapping), transposed into eight planes of
 //! bytes (lowest first), compressed by zstd.
 
+use crate::source::{Address, Bytes, remote};
 use crate::{Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::io::{self, Read};
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"MBXINDEX";
@@ -83,25 +83,46 @@ impl Columns {
 /// An index as read: sound as a whole, its content not looked at yet.
 #[derive(Debug)]
 pub(super) struct Sound<H> {
-    path: PathBuf,
+    at: Address,
     pub(super) header: H,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     columns: usize,
 }
 
 /// The error of an index that can't be used.
-pub(super) fn broken(path: &Path, what: impl Into<String>) -> Error {
-    Error::Index { file: path.to_string_lossy().into(), what: what.into() }
+pub(super) fn broken(at: &Address, what: impl Into<String>) -> Error {
+    Error::Index { file: at.to_string().into(), what: what.into() }
+}
+
+/// The bytes of the file at `at`; `None` if there is none. A store that keeps to itself what it has says that it may
+/// not be read: it counts as not there.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn read(at: &Address) -> Result<Option<Bytes>> {
+    let path = match at {
+        Address::Url(url) => {
+            return match remote::read_whole(url) {
+                Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+                answer => answer,
+            };
+        }
+        Address::Path(path) => path,
+    };
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io(path.to_string_lossy(), error)),
+    }
 }
 
 impl<H: DeserializeOwned> Sound<H> {
-    /// Reads the index at `path`.
+    /// Checks the `bytes` of the index at `at`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::Index`] for anything but an index of this version whose checksum is right.
-    pub(super) fn read(path: &Path) -> Result<Self> {
-        let bytes = fs::read(path).map_err(|e| Error::io(path.to_string_lossy(), e))?;
-        let fail = |what: &str| Err(broken(path, what));
+    /// [`Error::Index`] for anything but an index of this version whose checksum is right.
+    pub(super) fn read(at: &Address, bytes: Bytes) -> Result<Self> {
+        let fail = |what: &str| Err(broken(at, what));
         if bytes.len() < FIXED || !bytes.starts_with(MAGIC) {
             return fail("it isn't an index");
         }
@@ -117,8 +138,8 @@ impl<H: DeserializeOwned> Sound<H> {
             return fail("its header is longer than the file");
         };
         let header = ciborium::de::from_reader_with_recursion_limit(&bytes[FIXED..columns], DEPTH);
-        let header = header.map_err(|e| broken(path, format!("its header can't be read: {e}")))?;
-        Ok(Self { path: path.into(), header, bytes, columns })
+        let header = header.map_err(|e| broken(at, format!("its header can't be read: {e}")))?;
+        Ok(Self { at: at.clone(), header, bytes, columns })
     }
 }
 
@@ -152,29 +173,8 @@ impl<H> Sound<H> {
 
     /// The error of a content that makes no sense.
     pub(super) fn broken(&self, what: impl Into<String>) -> Error {
-        broken(&self.path, what)
+        broken(&self.at, what)
     }
-}
-
-/// Writes `bytes` to `path`, so that the file there is the old or the new one at any time.
-///
-/// # Errors
-/// [`Error::Io`]; no part of the new file is left behind then.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(|e| {
-        let _ = fs::remove_file(&temporary); // it may not be there
-        Error::io(path.to_string_lossy(), e)
-    })
 }
 
 #[cfg(test)]
@@ -183,9 +183,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn sound(bytes: &[u8]) -> Result<Sound<Vec<Column>>> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(file.path(), bytes).unwrap();
-        Sound::read(file.path())
+        Sound::read(&Address::from(std::path::Path::new("a.mbx")), Bytes::copy_from_slice(bytes))
     }
 
     fn index(columns: &[Vec<u64>]) -> Vec<u8> {
@@ -240,16 +238,5 @@ mod tests {
     fn runs_and_steps_take_little_room() {
         let steps: Vec<u64> = (0..100_000).map(|i| 7 + 128 * i).collect();
         assert!(index(&[steps]).len() < 1000);
-    }
-
-    #[test]
-    fn a_file_is_replaced_whole_or_not_at_all() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("a.mbx");
-        replace(&path, b"old").unwrap();
-        replace(&path, b"new").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        assert!(matches!(replace(&folder.path().join("no/a.mbx"), b"x"), Err(Error::Io { .. })));
     }
 }

@@ -17,24 +17,25 @@ use super::objects::{Chunks, Objects, Record};
 use super::stats::VariableStats;
 use super::{Dataset, Dim, GridTable, Location, OpenOptions, Variable};
 use crate::codec::Verify;
-use crate::source::{LocalFile, Source, Stamp};
+use crate::source::{Address, Bytes, NewFile, Source, Stamp, remote};
 use crate::tensor::ChunkGrid;
 use crate::tgm::{DType, Descriptor, Limits, Map, Value};
 use crate::{Error, Place, Result};
 use coord::Labels;
 use file::{Column, Columns, Sound};
 use serde::{Deserialize, Serialize};
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What indexes end in.
 pub(super) const EXTENSION: &str = "mbx";
 
-/// Clocks of file systems step by this much at most: a file that was changed less than that ago may change again
-/// without a new time.
+/// Clocks of file systems step by this much at most, but for those (and servers) that know whole seconds only: a file
+/// that was changed less than that ago may change again without a new time.
 const CLOCK_STEP: Duration = Duration::from_millis(20);
+const WHOLE_SECOND: Duration = Duration::from_secs(1);
 
 /// Most labels of a dim without a coordinate.
 const POSITIONS: u64 = 1 << 28;
@@ -53,7 +54,7 @@ pub enum IndexUse {
     /// The index beside the files; an error if it isn't there, or not fresh.
     Require,
     /// This index; an error as for `Require`.
-    At(PathBuf),
+    At(Address),
 }
 
 /// What became of the index of a location.
@@ -62,7 +63,7 @@ pub enum IndexState {
     /// There is none, or it wasn't wanted.
     Absent,
     /// The dataset was read from this one.
-    Used(Arc<Path>),
+    Used(Address),
     /// It wasn't believed, for this reason: the files were scanned.
     Ignored(Arc<str>),
 }
@@ -75,7 +76,7 @@ pub(super) struct Origin {
     stamps: Vec<Stamp>,
     options: Vec<(String, String)>,
     /// Where the index belongs.
-    path: PathBuf,
+    path: Address,
     objects: Arc<Objects>,
     /// All tables, also those that the option `grid` leaves out.
     tables: Vec<Arc<GridTable>>,
@@ -103,6 +104,9 @@ struct FileEntry {
     len: u64,
     /// Nanoseconds since the Unix epoch.
     modified: i64,
+    /// What a server calls its state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tag: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -159,7 +163,8 @@ fn key(options: &OpenOptions) -> Vec<(String, String)> {
         ("message_index", options.message_index.map(|index| index.to_string())),
         ("missing", said(options.missing == super::Missing::Null)),
         ("skip_broken", said(options.skip_broken)),
-        ("verify_hash", said(options.verify_hash == Verify::FullDecodes)),
+        ("verify_hash", said(options.verify_hash != Verify::Off)),
+        ("limits", (options.limits != Limits::default()).then(|| options.limits.to_string())),
     ];
     entries.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
 }
@@ -175,15 +180,21 @@ pub(super) fn find(
     limits: &Limits,
 ) -> Result<Found> {
     let beside = location.index_path(&key(options));
-    let path = match &options.index {
+    let at = match &options.index {
         IndexUse::Off => return Ok(Found::Not(IndexState::Absent)),
-        IndexUse::Auto if !beside.exists() => return Ok(Found::Not(IndexState::Absent)),
         IndexUse::Auto | IndexUse::Require => beside.clone(),
-        IndexUse::At(path) => path.clone(),
+        IndexUse::At(address) => address.clone(),
     };
-    match load(&path, beside, files, options, limits) {
-        Ok(dataset) => Ok(Found::Fresh(dataset)),
-        Err(error) if options.index != IndexUse::Auto => Err(error),
+    let required = options.index != IndexUse::Auto;
+    let loaded = file::read(&at).and_then(|bytes| match bytes {
+        Some(bytes) => load(&at, bytes, beside, files, options, limits).map(Some),
+        None if required => Err(Error::io(at.to_string(), io::ErrorKind::NotFound.into())),
+        None => Ok(None),
+    });
+    match loaded {
+        Ok(Some(dataset)) => Ok(Found::Fresh(dataset)),
+        Ok(None) => Ok(Found::Not(IndexState::Absent)),
+        Err(error) if required => Err(error),
         Err(error) => {
             tracing::warn!("{error}; the files are scanned instead");
             Ok(Found::Not(IndexState::Ignored(error.to_string().into())))
@@ -208,19 +219,26 @@ impl Origin {
 }
 
 /// Name of a file as an index at `index` has it.
-fn relative(path: &Path, index: &Path) -> Result<String> {
-    let folder = index.parent().unwrap_or(Path::new(""));
-    let name = match path.strip_prefix(folder) {
-        Ok(below) if below.is_relative() => below.to_path_buf(),
+fn relative(file: &Address, index: &Address) -> Result<String> {
+    let path = match (file, index) {
+        (Address::Url(file), Address::Url(index)) => {
+            return Ok(file.as_str().strip_prefix(index.folder()).unwrap_or(file.as_str()).into());
+        }
+        (Address::Url(file), Address::Path(_)) => return Ok(file.to_string()),
+        (Address::Path(path), _) => path,
+    };
+    let folder = index.path().map(|index| index.parent().unwrap_or(Path::new("")));
+    let name = match folder.map(|folder| path.strip_prefix(folder)) {
+        Some(Ok(below)) if below.is_relative() => below.to_path_buf(),
         _ => std::path::absolute(path).map_err(|e| Error::io(path.to_string_lossy(), e))?,
     };
     name.into_os_string().into_string().map_err(|_| file::broken(index, "a file name isn't Unicode"))
 }
 
-fn entry(located: &Located, stamp: &Stamp, index: &Path) -> Result<FileEntry> {
+fn entry(located: &Located, stamp: &Stamp, index: &Address) -> Result<FileEntry> {
     let modified = stamp.modified_ns.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
-    let (name, labels) = (relative(&located.path, index)?, located.labels.clone());
-    Ok(FileEntry { name, labels, len: stamp.len, modified })
+    let (name, labels) = (relative(&located.address, index)?, located.labels.clone());
+    Ok(FileEntry { name, labels, len: stamp.len, modified, tag: stamp.tag.as_deref().map(Into::into) })
 }
 
 fn placeholders(files: &Files) -> Vec<(String, Option<String>)> {
@@ -230,7 +248,7 @@ fn placeholders(files: &Files) -> Vec<(String, Option<String>)> {
 impl Dataset {
     /// Where [`Dataset::write_index`] writes: beside the only file as `<file>.mbx`; in a folder as `index.mbx`; for
     /// anything else, and for options that make other tables, with a number of eight hex digits in the name.
-    pub fn index_path(&self) -> &Path {
+    pub fn index_path(&self) -> &Address {
         &self.origin.path
     }
 
@@ -242,12 +260,13 @@ impl Dataset {
     /// [`Error::Index`] if a file has changed since it was opened; [`Error::Io`].
     pub fn write_index(&self, path: Option<&Path>) -> Result<u64> {
         let origin = &*self.origin;
-        let path = path.unwrap_or(&origin.path);
-        let io = |e| Error::io(path.to_string_lossy(), e);
+        let given = path.map(Address::from);
+        let path = given.as_ref().unwrap_or(&origin.path);
+        let io = |e| Error::io(path.to_string(), e);
         settle(&origin.stamps);
-        for (located, stamp) in origin.files.files.iter().zip(&origin.stamps) {
-            if LocalFile::open(&located.path)?.stamp() != stamp {
-                let name = located.path.display();
+        for (now, stamp) in origin.files.open_anew()?.iter().zip(&origin.stamps) {
+            if now.stamp() != stamp {
+                let name = now.name();
                 return Err(file::broken(path, format!("{name} has changed since it was opened")));
             }
         }
@@ -269,17 +288,31 @@ impl Dataset {
             tables,
         };
         let bytes = columns.finish(&header).map_err(io)?;
-        file::replace(path, &bytes)?;
-        Ok(bytes.len() as u64)
+        let len = bytes.len() as u64;
+        match path {
+            Address::Path(path) => {
+                let mut file = NewFile::create(path)?;
+                file.write_all(&bytes).map_err(|e| Error::io(path.to_string_lossy(), e))?;
+                file.commit()?;
+            }
+            Address::Url(url) => remote::write(url, bytes)?,
+        }
+        Ok(len)
     }
 }
 
-/// Waits until a change of any file would show in its time.
+/// Waits until a change of any file would show in its time. (Tags change with the bytes.)
 fn settle(stamps: &[Stamp]) {
-    let newest = stamps.iter().map(|stamp| stamp.modified_ns).max().unwrap_or(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as i128);
-    if (0..CLOCK_STEP.as_nanos() as i128).contains(&(now - newest)) {
-        std::thread::sleep(CLOCK_STEP);
+    let step = |stamp: &Stamp| {
+        let whole = stamp.modified_ns % 1_000_000_000 == 0;
+        let step = if whole { WHOLE_SECOND } else { CLOCK_STEP };
+        let recent = (0..step.as_nanos() as i128).contains(&(now - stamp.modified_ns));
+        if recent && stamp.tag.is_none() { step } else { Duration::ZERO }
+    };
+    let wait = stamps.iter().map(step).max().unwrap_or_default();
+    if !wait.is_zero() {
+        std::thread::sleep(wait);
     }
 }
 
@@ -334,29 +367,27 @@ fn stats_entry(stats: &VariableStats, columns: &mut Columns) -> io::Result<Optio
     Ok(Some(StatsEntry { chunks, words }))
 }
 
-/// Reads the index at `path`, if it is of these files, in their present state, and of these options.
+/// Reads the index at `at`, which has these bytes, if it is of these files, in their present state, and of these options.
 fn load(
-    path: &Path,
-    beside: PathBuf,
+    at: &Address,
+    bytes: Bytes,
+    beside: Address,
     files: &Files,
     options: &OpenOptions,
     limits: &Limits,
 ) -> Result<Dataset> {
-    let index: Sound<Header> = Sound::read(path)?;
+    let index: Sound<Header> = Sound::read(at, bytes)?;
     let header = &index.header;
     if header.options != key(options) {
         return Err(index.broken("it was made with other options"));
     }
-    let mut sources: Vec<Arc<dyn Source>> = Vec::with_capacity(files.files.len());
-    for located in &files.files {
-        sources.push(Arc::new(LocalFile::open(&located.path)?));
-    }
     if header.placeholders != placeholders(files) || header.files.len() != files.files.len() {
         return Err(index.broken("it is stale: there are other files now"));
     }
+    let sources = files.open()?;
     for ((located, source), known) in files.files.iter().zip(&sources).zip(&header.files) {
-        if entry(located, source.stamp(), path)? != *known {
-            return Err(index.broken(format!("it is stale: {} has changed", located.path.display())));
+        if entry(located, source.stamp(), at)? != *known {
+            return Err(index.broken(format!("it is stale: {} has changed", located.address)));
         }
     }
     let objects = Arc::new(objects(&index, sources, limits)?);
@@ -364,7 +395,7 @@ fn load(
     let tables = tables.collect::<Result<Vec<_>>>()?;
     Ok(Dataset {
         attributes: header.attributes.clone(),
-        index: IndexState::Used(path.into()),
+        index: IndexState::Used(at.clone()),
         origin: Arc::new(Origin {
             files: files.clone(),
             stamps: objects.sources.iter().map(|source| source.stamp().clone()).collect(),

@@ -4,8 +4,9 @@
 //! tasks of a partition   | done | at work | told | told | not yet ...
 //!                                         <- BUDGET ->
 //! ```
-//! Only objects that are decoded whole are told, and not those that statistics spare: uncompressed ones are reduced as
-//! fast as they come, and of ranges it isn't known beforehand where in the object they are.
+//! Only objects that statistics don't spare are told. Of files at hand only those that are decoded whole are: uncompressed
+//! ones are reduced as fast as they come, and of ranges it isn't known beforehand where in the object they are. Files that
+//! have to be fetched are told whatever will be.
 
 use super::cells::Cut;
 use super::queue::Queue;
@@ -13,10 +14,11 @@ use super::reduction::Reduction;
 use super::work::{CellsOf, Task, Work};
 use crate::dataset::Variable;
 use crate::tensor::{Parts, Place};
-use std::ops::Range;
 
 /// Encoded bytes that are told beyond those that were read.
 const BUDGET: u64 = 8 << 20;
+/// What telling of a chunk counts for at least, so that there is a bound on the number, too.
+const LEAST: u64 = 16 << 10;
 
 /// How far the files of one worker know what it will read.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl ReadAhead {
 
     /// Notes that so many encoded bytes were read.
     pub(super) fn was_read(&mut self, bytes: u64) {
-        self.told = self.told.saturating_sub(bytes);
+        self.told = self.told.saturating_sub(weight(bytes));
     }
 
     /// Tells what comes next.
@@ -53,19 +55,21 @@ impl ReadAhead {
                 Task::Direct { pass, places } if at < places.end - places.start => {
                     let pass = &work.passes[*pass];
                     let variable = &reduction.grid.variables[pass.variable];
-                    let place = nth(&pass.parts, places, at);
+                    let at = places.start + at;
                     // What is known of a whole chunk answers for it.
-                    let unknown = place.filter(|place| !answers(variable, *place));
-                    self.told += unknown.map_or(0, |place| tell(reduction, variable, place));
+                    if !nth(&pass.parts, at).is_some_and(|place| answers(variable, place)) {
+                        self.told += tell(reduction, variable, &pass.parts, at);
+                    }
                     self.next.1 += 1;
                 }
                 Task::Cells { side, cells: CellsOf::Parts(places) } if at < places.end - places.start => {
+                    let at = places.start + at;
                     let plan = work.cells[*side as usize].as_ref();
                     if let Some((plan, Cut::Chunks(parts))) = plan.map(|plan| (plan, &plan.cut))
-                        && let Some(place) = nth(parts, places, at)
-                        && !plan.spares(reduction, parts, places.start + at)
+                        && !plan.spares(reduction, parts, at)
                     {
-                        let told = plan.variables(reduction).map(|variable| tell(reduction, variable, place));
+                        let told =
+                            plan.variables(reduction).map(|variable| tell(reduction, variable, parts, at));
                         self.told += told.sum::<u64>();
                     }
                     self.next.1 += 1;
@@ -76,9 +80,13 @@ impl ReadAhead {
     }
 }
 
-/// The place that is number `at` of `places`.
-fn nth(parts: &Parts, places: &Range<u64>, at: u64) -> Option<Place> {
-    let at = places.start + at;
+/// What so many bytes of one chunk count for.
+fn weight(bytes: u64) -> u64 {
+    if bytes == 0 { 0 } else { bytes.max(LEAST) }
+}
+
+/// The place that is number `at`.
+fn nth(parts: &Parts, at: u64) -> Option<Place> {
     parts.numbers(at..at + 1).next()
 }
 
@@ -88,14 +96,20 @@ fn answers(variable: &Variable, place: Place) -> bool {
     whole && variable.stats.get(place.chunk).is_some()
 }
 
-/// Tells the file of a chunk, if its object is decoded whole. Returns how many bytes that are.
-fn tell(reduction: &Reduction, variable: &Variable, place: Place) -> u64 {
-    let Some(facts) = variable.chunks.facts(place.chunk).filter(|_| place.kept > 0) else { return 0 };
-    let few = place.kept as f64 <= reduction.scan.options().range_threshold * facts.elements as f64;
+/// Tells the file of the chunk of the part with number `at` what will be read of it, if that is known. Returns what
+/// it counts for.
+fn tell(reduction: &Reduction, variable: &Variable, parts: &Parts, at: u64) -> u64 {
+    let Some(place) = nth(parts, at).filter(|place| place.kept > 0) else { return 0 };
+    let Some(facts) = variable.chunks.facts(place.chunk) else { return 0 };
+    let threshold = reduction.scan.options().range_threshold;
+    if !variable.chunks.is_at_hand(place.chunk) {
+        return weight(parts.get(at).map_or(0, |part| variable.announce(&part, threshold)));
+    }
+    let few = place.kept as f64 <= threshold * facts.elements as f64;
     let decoded = facts.elements.saturating_mul(variable.dtype.width().unwrap_or(1) as u64);
     if (facts.seeks && few) || facts.bytes >= decoded {
         return 0;
     }
     variable.chunks.will_need(place.chunk);
-    facts.bytes
+    weight(facts.bytes)
 }

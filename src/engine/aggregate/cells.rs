@@ -243,14 +243,10 @@ pub(super) struct Course<'a> {
 
 impl CellsSource {
     /// Empty buffers for `flow`.
-    ///
-    /// # Errors
-    /// If cells of a variable can't be read.
-    pub(super) fn try_new(flow: &Flow, reduction: &Reduction, reader: &Reader) -> crate::Result<Self> {
-        let buffers = flow.variables(reduction).map(|variable| reader.buffer(variable));
-        let mut buffers = buffers.collect::<crate::Result<Vec<_>>>()?;
+    pub(super) fn new(flow: &Flow, reduction: &Reduction, reader: &Reader) -> Self {
+        let mut buffers: Vec<_> = flow.variables(reduction).map(|variable| reader.buffer(variable)).collect();
         let waiting = buffers.pop();
-        Ok(Self { machine: Machine::new(Arc::clone(&flow.program)), buffers, waiting, keep: Vec::new() })
+        Self { machine: Machine::new(Arc::clone(&flow.program)), buffers, waiting, keep: Vec::new() }
     }
 
     /// Reduces a part of the chunks that all inputs share.
@@ -271,6 +267,8 @@ impl CellsSource {
             part.runs().try_for_each(|run| feed.cells(run.start, run.count as usize))?;
             return feed.flush();
         };
+        let threshold = reader.options().range_threshold;
+        let _: u64 = variables.iter().map(|variable| variable.announce(part, threshold)).sum();
         let mut dense = Vec::with_capacity(others.len());
         for (variable, values) in others.iter().zip(&mut self.buffers) {
             dense.push(reader.read_part_into(variable, part, values).map_err(external)?);

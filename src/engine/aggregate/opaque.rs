@@ -76,7 +76,7 @@ impl Foreign for Opaque {
 pub(super) fn cells(input: &Input<'_>, dtype: DType, len: usize, nan_as_missing: bool) -> Result<ArrayRef> {
     let missing = || Ok(new_null_array(&arrow_type(dtype), len));
     let Some(block) = input.block else { return missing() };
-    let Some(mut values) = Values::with_capacity(dtype, len) else { return missing() };
+    let mut values = Values::with_capacity(dtype, len);
     if !values.extend(block) {
         return internal_err!("cells of another dtype than {dtype}");
     }

@@ -457,10 +457,10 @@ fn piece(variables: &[&Variable], part: Part) -> (Piece, u64) {
 }
 
 /// Whether an object may be decoded in pieces of so many elements: each on its own must be cheap, and none
-/// may get around a hash that is to be verified.
+/// may get around a hash that is to be verified when the object is decoded whole.
 fn splits(reduction: &Reduction, pipeline: &Pipeline, elements: u64) -> bool {
     let options = reduction.scan.options();
-    options.verify == Verify::Off && !pipeline.decodes_whole(elements, options.range_threshold)
+    options.verify != Verify::FullDecodes && !pipeline.decodes_whole(elements, options.range_threshold)
 }
 
 /// How cells are read in units: never through a chunk that has to be decoded whole.

@@ -209,7 +209,7 @@ impl Worker<'_> {
         }
         let source = match source {
             Some(source) => source,
-            none => none.insert(CellsSource::try_new(flow, &reduction, &self.reader).map_err(external)?),
+            none => none.insert(CellsSource::new(flow, &reduction, &self.reader)),
         };
         self.ahead.tell(&self.reduction, &self.work, &self.queue);
         let course = Course { plan, flow, reduction: &reduction, map };

@@ -353,6 +353,7 @@ fn load(input: &Input<'_>, kind: Type, nan_as_missing: bool, out: &mut Lane) {
                 Block::UInt16(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
                 Block::UInt32(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
                 Block::UInt64(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
+                Block::Complex64(_) | Block::Complex128(_) => out.set_null(), // no type of a program
             }
         };
     }

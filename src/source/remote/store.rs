@@ -1,0 +1,332 @@
+//! Object stores and web servers: one client for each bucket or host, and the requests that are made of it.
+
+use super::fetch::FETCHERS;
+use crate::source::{Listed, Scheme, Stamp, Url};
+use crate::{Error, Result};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::http::HttpBuilder;
+use object_store::path::Path;
+use object_store::{
+    BackoffConfig, ClientConfigKey, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
+    RetryConfig,
+};
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Requests of all files that are under way at a time.
+const CONCURRENT: usize = 32;
+static TURNS: Semaphore = Semaphore::const_new(CONCURRENT);
+
+/// Bytes that are asked for when a file is opened: its size and state come with them.
+const FIRST: u64 = 64 << 10;
+
+/// What an answer is called that says that the file hasn't the range.
+const NO_RANGE: &str = "416 Range Not Satisfiable";
+
+/// How requests are made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RemoteOptions {
+    /// Longest time that one request may take, answer included.
+    pub timeout: Duration,
+    /// How often a request is repeated that fails for no reason of its own: the server is busy or broken (5xx), the
+    /// connection is lost, the time is over.
+    pub retries: usize,
+    /// Wait before the first repetition; doubled for each further one, up to 15 seconds.
+    pub backoff: Duration,
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(30), retries: 4, backoff: Duration::from_millis(100) }
+    }
+}
+
+impl RemoteOptions {
+    /// The default, but for what the environment says: `MILLIBAR_REMOTE_TIMEOUT` (seconds) and
+    /// `MILLIBAR_REMOTE_RETRIES`.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for what is no number.
+    pub fn from_env() -> Result<Self> {
+        let mut options = Self::default();
+        if let Some(seconds) = variable("MILLIBAR_REMOTE_TIMEOUT", "a number of seconds above 0")? {
+            let timeout = Duration::try_from_secs_f64(seconds).ok().filter(|timeout| !timeout.is_zero());
+            options.timeout = timeout.ok_or_else(|| {
+                bad("MILLIBAR_REMOTE_TIMEOUT", &seconds.to_string(), "a number of seconds above 0")
+            })?;
+        }
+        if let Some(retries) = variable("MILLIBAR_REMOTE_RETRIES", "an integer from 0")? {
+            options.retries = retries;
+        }
+        Ok(options)
+    }
+}
+
+fn variable<T: std::str::FromStr>(name: &str, expected: &str) -> Result<Option<T>> {
+    let Some(value) = std::env::var_os(name) else { return Ok(None) };
+    let value = value.to_string_lossy();
+    value.trim().parse().map(Some).map_err(|_| bad(name, &value, expected))
+}
+
+fn bad(option: &str, value: &str, expected: &str) -> Error {
+    Error::Option { option: option.into(), value: value.into(), expected: expected.into() }
+}
+
+/// One file of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Remote {
+    pub(super) url: Url,
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    options: RemoteOptions,
+}
+
+/// Clients that are there already: connections are shared by all files of a bucket or host.
+type Stores = HashMap<(String, RemoteOptions), Arc<dyn ObjectStore>>;
+static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
+
+impl Remote {
+    /// The file at `url`; nothing is asked of the server yet.
+    pub(super) fn new(url: &Url, options: &RemoteOptions) -> Result<Self> {
+        let parsed = match url.scheme() {
+            Scheme::Http | Scheme::Https if url.key().contains('?') => {
+                return Err(bad("location", url.as_str(), "queries in URLs aren't supported"));
+            }
+            Scheme::Http | Scheme::Https => Path::from_url_path(url.key()),
+            Scheme::S3 | Scheme::Gs | Scheme::Az => Path::parse(url.key().trim_end_matches('/')),
+        };
+        let path = parsed.map_err(|e| bad("location", url.as_str(), &format!("no valid key: {e}")))?;
+        let key = (url.root().to_string(), options.clone());
+        let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match stores.get(&key) {
+            Some(store) => Arc::clone(store),
+            None => {
+                let store = build(url, options).map_err(|e| failed(url, &e))?;
+                Arc::clone(stores.entry(key).or_insert(store))
+            }
+        };
+        Ok(Self { url: url.clone(), store, path, options: options.clone() })
+    }
+
+    /// Size and state of the file, with its first bytes.
+    pub(super) async fn open(&self) -> Result<(Stamp, Bytes)> {
+        match self.get(GetOptions::new().with_range(Some(GetRange::Bounded(0..FIRST)))).await {
+            Ok((meta, bytes)) => Ok((stamp(&meta), bytes)),
+            // Of a file without bytes there is no range.
+            Err(error) if causes(&error).contains(NO_RANGE) => {
+                let meta = self.store.head(&self.path).await.map_err(|e| failed(&self.url, &e))?;
+                match meta.size {
+                    0 => Ok((stamp(&meta), Bytes::new())),
+                    _ => Err(failed(&self.url, &error)),
+                }
+            }
+            Err(error) => Err(failed(&self.url, &error)),
+        }
+    }
+
+    /// The bytes of `range`, of the file in the state `stamp` and no other.
+    pub(super) async fn fetch(&self, range: Range<u64>, stamp: &Stamp) -> Result<Bytes> {
+        let (meta, bytes) =
+            self.get(conditions(range.clone(), stamp)).await.map_err(|error| match error {
+                object_store::Error::Precondition { .. } | object_store::Error::NotFound { .. } => {
+                    self.changed()
+                }
+                // A file that is shorter by now may not have the range any more.
+                error if causes(&error).contains(NO_RANGE) || causes(&error).contains("Requested ") => {
+                    self.changed()
+                }
+                error => failed(&self.url, &error),
+            })?;
+        if !same(&self::stamp(&meta), stamp) {
+            return Err(self.changed());
+        }
+        if bytes.len() as u64 != range.end - range.start {
+            let what = format!("{} bytes came for {}..{}", bytes.len(), range.start, range.end);
+            return Err(self.error(ErrorKind::UnexpectedEof, what));
+        }
+        Ok(bytes)
+    }
+
+    /// One request, repeated where the answer breaks off. (The client repeats those that aren't answered at all.)
+    async fn get(&self, options: GetOptions) -> object_store::Result<(ObjectMeta, Bytes)> {
+        let _turn = TURNS.acquire().await; // never closed
+        let mut left = self.options.retries;
+        let mut wait = self.options.backoff;
+        loop {
+            let answer = self.store.get_opts(&self.path, options.clone()).await?;
+            let meta = answer.meta.clone();
+            match answer.bytes().await {
+                Ok(bytes) => return Ok((meta, bytes)),
+                Err(error) if left == 0 => return Err(error),
+                Err(error) => tracing::debug!("{}: {error}; asked again", self.url),
+            }
+            left -= 1;
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// All of the file, in whatever state; `None` if there is none.
+    pub(super) async fn whole(&self) -> Result<Option<Bytes>> {
+        match self.get(GetOptions::new()).await {
+            Ok((_, bytes)) => Ok(Some(bytes)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed(&self.url, &error)),
+        }
+    }
+
+    /// Replaces the file.
+    pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<()> {
+        let done = self.store.put(&self.path, bytes.into()).await;
+        done.map(drop).map_err(|e| failed(&self.url, &e))
+    }
+
+    /// The files below this one as a folder, by name; only those right in it unless `deep`.
+    pub(super) async fn list(&self, deep: bool) -> Result<Vec<Listed>> {
+        let prefix = Some(&self.path).filter(|path| !path.as_ref().is_empty());
+        let found: object_store::Result<Vec<ObjectMeta>> = match deep {
+            true => self.store.list(prefix).try_collect().await,
+            false => self.store.list_with_delimiter(prefix).await.map(|list| list.objects),
+        };
+        let found = found.map_err(|e| failed(&self.url, &e))?;
+        let listed = found
+            .iter()
+            .map(|meta| Listed { url: self.url.with_key(meta.location.as_ref()), stamp: stamp(meta) });
+        let mut listed: Vec<_> = listed.collect();
+        listed.sort_by(|a, b| a.url.cmp(&b.url));
+        Ok(listed)
+    }
+
+    fn error(&self, kind: ErrorKind, what: impl Into<String>) -> Error {
+        Error::io(Arc::clone(self.url.as_str()), io::Error::new(kind, what.into()))
+    }
+
+    fn changed(&self) -> Error {
+        self.error(ErrorKind::StaleNetworkFileHandle, "the file was changed since it was opened")
+    }
+}
+
+/// Opens many files at once, in their order.
+pub(super) async fn open_all(files: Vec<Remote>) -> Vec<Result<(Stamp, Bytes)>> {
+    let open = |file: Remote| async move { file.open().await };
+    futures::stream::iter(files).map(open).buffered(CONCURRENT).collect().await
+}
+
+/// The state that a server describes. Times are whole seconds: some answers have no more.
+fn stamp(meta: &ObjectMeta) -> Stamp {
+    let modified_ns = i128::from(meta.last_modified.timestamp()) * 1_000_000_000;
+    Stamp { len: meta.size, modified_ns, tag: meta.e_tag.as_deref().map(Into::into) }
+}
+
+/// Whether two states are the same one. A tag says more than a time.
+fn same(a: &Stamp, b: &Stamp) -> bool {
+    a.len == b.len && a.tag == b.tag && (a.tag.is_some() || a.modified_ns == b.modified_ns)
+}
+
+/// Asks for `range` on the condition that the file is in the state `stamp`. Weak tags match nothing, and servers
+/// that don't know conditions answer anyway: the answer is looked at, too.
+fn conditions(range: Range<u64>, stamp: &Stamp) -> GetOptions {
+    let options = GetOptions::new().with_range(Some(GetRange::Bounded(range)));
+    match stamp.tag.as_deref() {
+        Some(tag) if !tag.starts_with("W/") => options.with_if_match(Some(tag)),
+        _ => options,
+    }
+}
+
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// The client of a bucket or host, with what the environment says of it.
+fn build(url: &Url, options: &RemoteOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let backoff = BackoffConfig { init_backoff: options.backoff, max_backoff: LONGEST_WAIT, base: 2.0 };
+    let most = options.timeout.saturating_mul(options.retries as u32 + 1);
+    let retry = RetryConfig { backoff, max_retries: options.retries, retry_timeout: most };
+    let (name, timeout) = (url.authority(), format!("{}ms", options.timeout.as_millis()));
+    let key = ClientConfigKey::Timeout;
+    let store: Arc<dyn ObjectStore> = match url.scheme() {
+        Scheme::S3 => Arc::new(
+            AmazonS3Builder::from_env()
+                .with_bucket_name(name)
+                .with_config(AmazonS3ConfigKey::Client(key), timeout)
+                .with_retry(retry)
+                .build()?,
+        ),
+        Scheme::Gs => Arc::new(
+            GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(name)
+                .with_config(GoogleConfigKey::Client(key), timeout)
+                .with_retry(retry)
+                .build()?,
+        ),
+        Scheme::Az => Arc::new(
+            MicrosoftAzureBuilder::from_env()
+                .with_container_name(name)
+                .with_config(AzureConfigKey::Client(key), timeout)
+                .with_retry(retry)
+                .build()?,
+        ),
+        Scheme::Http | Scheme::Https => Arc::new(
+            HttpBuilder::new()
+                .with_url(url.root())
+                .with_config(ClientConfigKey::AllowHttp, "true")
+                .with_config(key, timeout)
+                .with_retry(retry)
+                .build()?,
+        ),
+    };
+    Ok(store)
+}
+
+/// An error and what led to it, as one text.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// The error of a request.
+fn failed(url: &Url, error: &object_store::Error) -> Error {
+    use object_store::Error as E;
+    let text = causes(error);
+    let (kind, what) = match error {
+        E::NotFound { .. } => (ErrorKind::NotFound, "there is no such file".into()),
+        E::PermissionDenied { .. } | E::Unauthenticated { .. } => (ErrorKind::PermissionDenied, text),
+        E::NotSupported { .. } => {
+            (ErrorKind::Unsupported, "the server doesn't send ranges of bytes, only whole files".into())
+        }
+        _ if text.contains("timed out") => (ErrorKind::TimedOut, text),
+        _ => (ErrorKind::Other, text),
+    };
+    Error::io(Arc::clone(url.as_str()), io::Error::new(kind, what))
+}
+
+/// Waits for `work`, which is done by the threads that fetch.
+///
+/// # Errors
+/// [`Error::Io`] if they can't be started.
+pub(super) fn wait<T: Send + 'static>(
+    url: &Url,
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T> {
+    let lost = || Error::io(Arc::clone(url.as_str()), io::Error::other("a request was given up"));
+    let fetchers = FETCHERS.as_ref().map_err(|e| Error::io(Arc::clone(url.as_str()), e.kind().into()))?;
+    let (send, receive) = std::sync::mpsc::sync_channel(1);
+    fetchers.spawn(async move {
+        let _ = send.send(work.await); // nobody waits any more: nothing to do
+    });
+    receive.recv().map_err(|_| lost())
+}
