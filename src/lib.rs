@@ -6,7 +6,7 @@
 //! source   bytes of a file: ranges in, `Bytes` out
 //! tgm      framing, CBOR metadata, scan, check and writing of Tensogram v3 messages
 //! codec    codec pipeline of one object: full decode and range decode, block by block
-//! files    whole files: validated, on all cores
+//! files    whole files: written from values, converted, validated
 //! tensor   slabs, selections, chunk grids: integer geometry
 //! dataset  names, coords and cubes over many objects and files
 //! reduce   grid kernels and the states of aggregates

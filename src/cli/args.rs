@@ -1,10 +1,12 @@
 //! What may be written on the command line.
 
+pub(super) mod convert;
 pub(super) mod files;
 
 use crate::codec::ElementRange;
 use crate::tgm::parse_size;
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
+use convert::ConvertArgs;
 use files::{GetArgs, LsArgs, ValidateArgs};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,6 +45,8 @@ pub(super) enum Command {
     Get(GetArgs),
     /// Say whether files are sound
     Validate(ValidateArgs),
+    /// Write a file with other encodings
+    Convert(Box<ConvertArgs>),
 }
 
 const SQL_EXAMPLES: &str = "\

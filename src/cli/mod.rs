@@ -5,12 +5,13 @@
 //! session  PATHs -> a session with one table each
 //! script   statements and `\` commands one after the other, each printed by output
 //! shell    the same, interactively
-//! serve, info, index, export, ls, get, validate
+//! serve, info, index, export, ls, get, validate, convert
 //! ```
 //! Exit status: 0, 1 for a failed query or file, 2 for misuse.
 
 mod args;
 mod command;
+mod convert;
 mod error;
 mod export;
 mod get;
@@ -61,6 +62,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ls(args) => ls::run(&args),
         Command::Get(args) => get::run(&args),
         Command::Validate(args) => validate::run(&args),
+        Command::Convert(args) => convert::run(&args),
     };
     match done {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,

@@ -1,15 +1,21 @@
-//! Whole files: validated, on all cores, with bounded memory.
+//! Whole files: written from values, converted to other pipelines, validated; on all cores, with bounded memory.
 //!
 //! ```text
-//! file -> tgm::check -> decode (each core) -> in order -> Report
+//! values -> encode (each core) -> in order -> tgm::Writer                     FileWriter
+//! file -> objects -> decode, encode (each core) -> in order -> tgm::Writer    convert
+//! file -> tgm::check -> decode (each core) -> in order -> Report              validate
 //! ```
-//! It runs on `ordered`: jobs come from one thread, are worked on by all, and leave in the order in which they came,
-//! with a bound on the bytes that are under way.
+//! All three run on `ordered`: jobs come from one thread, are worked on by all, and leave in the order in
+//! which they came, with a bound on the bytes that are under way.
 
+mod convert;
 mod ordered;
 mod validate;
+mod write;
 
+pub use convert::{Choice, ConvertOptions, Converted, Layout, convert};
 pub use validate::{Level, Report, ValidateOptions, validate};
+pub use write::{FileWriter, Tensor};
 
 use crate::tgm::Descriptor;
 use std::num::NonZero;

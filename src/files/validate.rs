@@ -211,6 +211,9 @@ fn in_block(block: Block<'_>) -> Option<(u64, u64)> {
         Block::BFloat16(values) => of(values, half::bf16::is_finite),
         Block::Float32(values) => of(values, f32::is_finite),
         Block::Float64(values) => of(values, f64::is_finite),
-        _ => None,
+        Block::Complex64(values) => of(values, |value| value.re.is_finite() && value.im.is_finite()),
+        Block::Complex128(values) => of(values, |value| value.re.is_finite() && value.im.is_finite()),
+        Block::Int8(_) | Block::Int16(_) | Block::Int32(_) | Block::Int64(_) | Block::Bitmask(_) => None,
+        Block::UInt8(_) | Block::UInt16(_) | Block::UInt32(_) | Block::UInt64(_) => None,
     }
 }

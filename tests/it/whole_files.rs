@@ -2,8 +2,9 @@
 
 use crate::support::{Tensor, field, labels, tensor, write_tgm};
 use serde_json::{Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
 
@@ -48,6 +49,13 @@ impl Folder {
     fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
+
+    fn names(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.0.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
 }
 
 /// A float64 tensor that swings, with a decimal or two.
@@ -69,6 +77,17 @@ fn sample(path: &str) {
     ];
     write_tgm(Path::new(path), &messages);
 }
+
+/// The bytes of each object, decoded.
+fn decoded(path: &str, objects: &[(u64, u64)]) -> Vec<Vec<u8>> {
+    let export = |&(message, object): &(u64, u64)| {
+        let (message, object) = (message.to_string(), object.to_string());
+        run(&["export", path, "--message", &message, "--object", &object, "-o", "-"]).stdout
+    };
+    objects.iter().map(export).collect()
+}
+
+const SAMPLE: [(u64, u64); 3] = [(0, 0), (0, 1), (2, 0)];
 
 #[test]
 fn files_are_listed() {
@@ -150,4 +169,139 @@ fn validation_has_a_verdict() {
     );
     assert!(failure(&["validate", "--limits", "object=1", &path], 2).contains("no such limit"));
     assert!(failure(&["validate", "nope.tgm"], 1).starts_with("error: nope.tgm: "));
+}
+
+#[test]
+fn a_converted_file_holds_the_same() {
+    let folder = Folder::new();
+    let (before, after) = (folder.path("a.tgm"), folder.path("b.tgm"));
+    sample(&before);
+    let values = decoded(&before, &SAMPLE);
+    for flags in [
+        &["--compression", "zstd", "--level", "9"][..],
+        &["--compression", "lz4", "--filter", "shuffle"],
+        &["--compression", "blosc2", "--blosc2-codec", "zstd", "--layout", "streaming"],
+        &["--compression", "none", "--byte-order", "big"],
+        &["--index", "both", "--hash-frame", "footer"],
+    ] {
+        let said = stdout(&[&["convert", &before, &after][..], flags].concat());
+        assert!(said.starts_with(&format!("{after}: 3 messages, 3 objects (")), "{said}");
+        assert_eq!(decoded(&after, &SAMPLE), values, "{flags:?}");
+        assert_eq!(stdout(&["get", "mars.step", "--message", "0", &after]), "6\n");
+        assert_eq!(stdout(&["get", "units", "--message", "2", &after]), "m\n");
+        stdout(&["validate", "--strict", "--level", "full", &after]);
+    }
+    assert_eq!(folder.names(), ["a.tgm", "b.tgm"]);
+    // Onto itself.
+    stdout(&["convert", &before, &before, "--compression", "zstd"]);
+    assert_eq!(decoded(&before, &SAMPLE), values);
+}
+
+#[test]
+fn only_what_is_asked_for_is_encoded_again() {
+    let folder = Folder::new();
+    let (before, after) = (folder.path("a.tgm"), folder.path("b.tgm"));
+    sample(&before);
+    let said = stdout(&["convert", &before, &after, "--compression", "zstd", "--only", "t"]);
+    assert!(said.contains("3 objects (1 encoded anew)"), "{said}");
+    let pipelines = |path: &str| {
+        let listed = json(&["ls", "--json", path]);
+        let messages = listed["files"][0]["messages"].as_array().unwrap().clone();
+        let objects = messages.iter().flat_map(|message| message["objects"].as_array().unwrap().clone());
+        objects.map(|object| object["pipeline"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(pipelines(&after), ["none", "zstd", "none"]);
+    // What loses something leaves coordinates alone, and refuses what it can't hold.
+    let packed = ["--encoding", "simple_packing", "--bits", "16"];
+    let said = failure(&[&["convert", &before, &after][..], &packed].concat(), 1);
+    assert!(said.contains("message 2, object 0: simple_packing"), "{said}");
+    assert_eq!(pipelines(&after), ["none", "zstd", "none"], "the old file stays");
+    let only = ["--only", "t", "--compression", "szip"];
+    stdout(&[&["convert", &before, &after][..], &packed, &only].concat());
+    assert_eq!(pipelines(&after), ["none", "simple_packing(16) + szip", "none"]);
+    // Packed numbers go from codec to codec as they are.
+    let again = folder.path("c.tgm");
+    stdout(&["convert", &after, &again, "--compression", "zstd", "--only", "t"]);
+    assert_eq!(decoded(&after, &SAMPLE), decoded(&again, &SAMPLE));
+    for misuse in [
+        &["--encoding", "simple_packing"][..],
+        &["--bits", "3"],
+        &["--compression", "zfp"],
+        &["--compression", "zstd", "--zfp-rate", "8"],
+        &["--level", "3"],
+    ] {
+        failure(&[&["convert", &before, &after][..], misuse].concat(), 2);
+    }
+}
+
+#[test]
+fn the_same_file_converts_to_the_same_bytes() {
+    let folder = Folder::new();
+    let (one, two) = (folder.path("1.tgm"), folder.path("2.tgm"));
+    for path in [&one, &two] {
+        stdout(&["convert", "mars.tgm", path, "--compression", "zstd", "--provenance", "keep"]);
+    }
+    assert_eq!(std::fs::read(&one).unwrap(), std::fs::read(&two).unwrap());
+}
+
+#[test]
+fn damage_is_not_written_under_a_new_hash() {
+    let folder = Folder::new();
+    let (before, after) = (folder.path("a.tgm"), folder.path("b.tgm"));
+    let mut bytes = std::fs::read(Path::new(DATA).join("temperature_20260401.tgm")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&before, &bytes).unwrap();
+    for flags in [&[][..], &["--compression", "zstd"]] {
+        let said = failure(&[&["convert", &before, &after][..], flags].concat(), 1);
+        assert!(said.contains("hash mismatch: stored "), "{said}");
+    }
+    assert_eq!(folder.names(), ["a.tgm"]);
+}
+
+/// Noise, so that compression takes its time.
+fn noise(bytes: usize) -> Vec<u8> {
+    let mut state = 1u64;
+    let next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+#[test]
+fn a_kill_leaves_no_half_file() {
+    let folder = Folder::new();
+    let (before, after) = (folder.path("a.tgm"), folder.path("b.tgm"));
+    let object = tensor(json!({ "name": "n" }), "uint8", &[4 << 20], noise(4 << 20));
+    write_tgm(Path::new(&before), &vec![vec![object]; 12]);
+    for old in [None, Some(b"what was there")] {
+        if let Some(old) = old {
+            std::fs::write(&after, old).unwrap();
+        }
+        let mut child = millibar(&["convert", &before, &after, "--compression", "zstd", "--level", "19"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let partial = || {
+            let names = folder.names().into_iter().filter(|name| name.ends_with(".partial"));
+            names.map(|name| folder.path(&name)).map(PathBuf::from).next()
+        };
+        let patience = Instant::now() + Duration::from_secs(60);
+        let begun = loop {
+            assert!(child.try_wait().unwrap().is_none(), "it was done before it could be killed");
+            assert!(Instant::now() < patience, "nothing is written");
+            match partial() {
+                Some(path) if path.metadata().is_ok_and(|file| file.len() > 0) => break path,
+                _ => std::thread::sleep(Duration::from_millis(2)),
+            }
+        };
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        match old {
+            None => assert!(!Path::new(&after).exists()),
+            Some(old) => assert_eq!(std::fs::read(&after).unwrap(), old),
+        }
+        std::fs::remove_file(begun).unwrap();
+    }
 }
