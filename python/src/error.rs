@@ -17,6 +17,11 @@ pub(crate) fn raise(py: Python<'_>, error: &DataFusionError) -> PyErr {
     made.unwrap_or_else(|failed| failed)
 }
 
+/// A fault of Millibar's own.
+pub(crate) fn internal(py: Python<'_>, words: &str) -> PyErr {
+    exception(py, "InternalError", words, None).unwrap_or_else(|failed| failed)
+}
+
 /// What an error is, below its wrappers.
 enum Root<'a> {
     Ours(&'a Error),

@@ -4,8 +4,10 @@
 //! engine   one runtime for each process; waiting that lets go of the interpreter and listens for Ctrl-C
 //! session  Session: a SessionContext; statements become queries
 //! query    Query: a plan that can be run any number of times, or rows that are there
+//! tables   what isn't tensors: files of other formats, and what Python holds
 //! batches  Batches: one run of a query, as Arrow's C stream or batch by batch
 //! capsule  Arrow's C data interface in Python capsules
+//! logging  events of the engine -> records of Python's logging
 //! error    Rust errors -> exceptions of millibar._errors
 //! ```
 //! Everything here is thin: what Rust could use, too, belongs in the crate `millibar`. Python sees these classes as
@@ -15,15 +17,19 @@ mod batches;
 mod capsule;
 mod engine;
 mod error;
+mod logging;
 mod query;
 mod session;
+mod tables;
 
 use pyo3::prelude::*;
 
 /// The native half of the package.
 #[pymodule]
 mod _millibar {
+    use millibar::dataset::OPTIONS;
     use pyo3::prelude::*;
+    use pyo3::types::PyDict;
 
     #[pymodule_export]
     use super::batches::Batches;
@@ -34,6 +40,12 @@ mod _millibar {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        super::logging::install();
+        let options = PyDict::new(module.py());
+        for option in OPTIONS {
+            options.set_item(option.name, (option.values, option.default, option.help))?;
+        }
+        module.add("OPTIONS", options)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
