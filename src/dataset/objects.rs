@@ -11,7 +11,7 @@
 use super::Chunk;
 use crate::codec::Pipeline;
 use crate::source::Source;
-use crate::tgm::{self, Descriptor, Limits, Object, Value};
+use crate::tgm::{self, Descriptor, Limits, Map, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -218,11 +218,6 @@ impl ObjectsBuilder {
     pub(super) fn source(&mut self, source: &Arc<dyn Source>) -> u32 {
         self.sources.push(Arc::clone(source));
         self.sources.len() as u32 - 1
-    }
-
-    /// Number of files.
-    pub(super) fn files(&self) -> usize {
-        self.sources.len()
     }
 
     /// File, message and object of row `row`.
@@ -433,6 +428,19 @@ impl Chunks {
             let kind = &self.objects.kinds[kind as usize];
             (kind.descriptor.len(), matches!(kind.first, Ok(true)))
         })
+    }
+
+    /// The parameters that the descriptors of all its objects share.
+    pub(super) fn params(&self) -> Map {
+        let mut kinds = self.kinds.iter().map(|&kind| &self.objects.kinds[kind as usize].descriptor.params);
+        match (self.rows.len(), self.get(0)) {
+            (1, Some(only)) => only.object.descriptor.params.clone(),
+            _ => {
+                let mut params = kinds.next().cloned().unwrap_or_default();
+                kinds.for_each(|other| params.retain(|key, value| other.get(key) == Some(value)));
+                params
+            }
+        }
     }
 
     /// The first kind's error, of those that occur; what matters is whether metadata can be read at all.
