@@ -145,10 +145,10 @@ impl Builder<'_> {
         let inner = cube.axes.iter().map(|axis| axis.size);
         let shape: Vec<u64> = outer.clone().chain(inner.clone()).collect();
         let grid = ChunkGrid::try_new(shape, outer.map(|_| 1).chain(inner.clone()).collect())?;
+        let mut chunks = Chunks::new(Arc::clone(self.objects), rows);
         if inner.clone().any(|size| size == 0) {
-            rows.clear(); // a grid without cells has no chunks
+            chunks = chunks.emptied();
         }
-        let chunks = Chunks::new(Arc::clone(self.objects), rows);
         if let Some(error) = chunks.errors().find(|error| matches!(error, Error::Metadata { .. })) {
             return Err(error.clone());
         }
