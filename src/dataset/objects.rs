@@ -10,7 +10,7 @@
 
 use super::Chunk;
 use crate::codec::Pipeline;
-use crate::source::Source;
+use crate::source::{Source, Stamp};
 use crate::tgm::{self, Descriptor, Limits, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::HashMap;
@@ -18,6 +18,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use xxhash_rust::xxh3::Xxh3;
 
 /// Parameters of simple packing that differ from field to field.
 const REFERENCE: &str = "sp_reference_value";
@@ -101,6 +102,7 @@ pub struct Chunks {
     holes: usize,
     /// Kinds that occur.
     kinds: Arc<[u32]>,
+    identity: Arc<OnceLock<u64>>,
 }
 
 impl Kind {
@@ -300,6 +302,15 @@ fn room(records: usize) -> Box<[OnceLock<Arc<Chunk>>]> {
     (0..kept).map(|_| OnceLock::new()).collect()
 }
 
+/// A number for the state of a file.
+fn print_of(stamp: &Stamp) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&stamp.len.to_le_bytes());
+    hasher.update(&stamp.modified_ns.to_le_bytes());
+    hasher.update(stamp.tag.as_deref().unwrap_or_default().as_bytes());
+    hasher.digest()
+}
+
 fn is_packing(key: &str) -> bool {
     key == REFERENCE || key == BINARY
 }
@@ -359,7 +370,8 @@ impl Chunks {
         }
         let kinds = (0..).zip(seen).filter_map(|(kind, seen)| seen.then_some(kind)).collect();
         let holes = rows.iter().filter(|row| row.is_none()).count();
-        Self { objects, rows: rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect(), holes, kinds }
+        let rows = rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect();
+        Self { objects, rows, holes, kinds, identity: Arc::default() }
     }
 
     /// Number of chunks, holes included.
@@ -392,6 +404,35 @@ impl Chunks {
             Some(row) => self.objects.verify_once(row, chunk),
             None => Ok(()),
         }
+    }
+
+    /// A number for the state that the data is in: of the size, time of modification and tag of the file of each chunk,
+    /// and where in it the chunk lies. Paths don't count. The same in every process; computed when first asked for.
+    pub fn identity(&self) -> u64 {
+        *self.identity.get_or_init(|| {
+            let stamps: Vec<u64> = self.objects.sources.iter().map(|source| print_of(source.stamp())).collect();
+            let mut hasher = Xxh3::new();
+            for &row in self.rows.iter() {
+                let (stamp, region) = match self.objects.records.get(row as usize) {
+                    Some(record) => (stamps[record.source as usize], record.region),
+                    None => (0, (u64::MAX, u64::MAX)),
+                };
+                [stamp, region.0, region.1].iter().for_each(|number| hasher.update(&number.to_le_bytes()));
+            }
+            hasher.digest()
+        })
+    }
+
+    /// Whether the files of these chunks still are in the state that is read.
+    ///
+    /// # Errors
+    /// As [`Source::unchanged`], of the first file of which it isn't so.
+    pub fn unchanged(&self, chunks: impl Iterator<Item = u64>) -> Result<()> {
+        let source = |row: u32| self.objects.records[row as usize].source;
+        let mut sources: Vec<u32> = chunks.filter_map(|chunk| self.row(chunk)).map(source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources.into_iter().try_for_each(|source| self.objects.sources[source as usize].unchanged())
     }
 
     /// What reading that chunk costs; `None` as for [`Chunks::get`].
