@@ -39,7 +39,7 @@ mod columns;
 mod filter;
 mod functions;
 mod labels;
-mod layout;
+pub(crate) mod layout;
 mod leaf;
 mod nearest;
 mod order;
@@ -47,7 +47,7 @@ mod request;
 mod rows;
 mod sides;
 mod sieve;
-mod stream;
+pub(crate) mod stream;
 mod verdict;
 mod whole_groups;
 
