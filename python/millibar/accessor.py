@@ -24,7 +24,6 @@ from ._errors import Error
 from .result import Result
 from .xarray import ArraySource, FileArray, LazyArray
 
-Labels = "np.ndarray[Any, Any]"
 Dims = Union[Hashable, Iterable[Hashable], None]
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 
@@ -150,8 +149,7 @@ class Grid:
         labels = self.labels(axis)
         if len(np.unique(labels)) < size or (labels.dtype.kind == "f" and np.isnan(labels).any()):
             raise PushdownError(f"the labels of {column} repeat, so none of them can be selected in SQL")
-        steps = np.diff(labels)
-        ordered = labels.dtype.kind != "O" and (np.all(steps > np.zeros(1, steps.dtype)) or np.all(steps < np.zeros(1, steps.dtype)))
+        ordered = labels.dtype.kind in "iufM" and (np.all(labels[1:] > labels[:-1]) or np.all(labels[1:] < labels[:-1]))
         if ordered and at[-1] - at[0] + 1 == len(at) > 1:
             ends = sorted((labels[at[0]], labels[at[-1]]))
             return f"{column} BETWEEN {literal(ends[0])} AND {literal(ends[1])}"
@@ -225,7 +223,7 @@ class RemoteGrid(Grid):
         from ._remote import RemoteTable
 
         super().__init__(source)
-        self._table = RemoteTable.open(source.location)
+        self._table = RemoteTable.open(f"{source.location}/{source.table}")
 
     def column(self, source: Any) -> str:
         return quoted(source.name)
@@ -238,11 +236,9 @@ class RemoteGrid(Grid):
         return np.asarray(self._table.coords[list(self._table.dims)[axis]])
 
     def ask(self, text: str) -> pa.Table:
-        from ._remote import reader
+        from ._remote import RemoteSession
 
-        location, table = self._table.location, quoted(self._table.table)
-        answer: pa.Table = reader(location, text.replace("{this}", table)).read_all()
-        return answer
+        return RemoteSession(self._table.location).sql(text.replace("{this}", quoted(self._table.table))).to_arrow()
 
 
 def grid_of(source: ArraySource, named: bool) -> Grid:
@@ -252,10 +248,10 @@ def grid_of(source: ArraySource, named: bool) -> Grid:
     return RemoteGrid(source)
 
 
-def _same_table(source: ArraySource) -> Hashable:
+def _same_table(source: Any) -> Hashable:
     if isinstance(source, FileArray):
         return (source.items, source.options, source.at[0])
-    return getattr(source, "location", id(source))
+    return (source.location, source.table)
 
 
 def reduce_all(
