@@ -413,7 +413,7 @@ class _Rows:
         return (self._rows if limit is None else self._rows.slice(0, limit)).to_reader()
 
 
-def _undasked(name: Hashable, variable: xr.Variable) -> xr.Variable:
+def _undasked(variable: xr.Variable) -> xr.Variable:
     lazy = lazily(variable)
     if lazy is None:
         return variable
@@ -425,14 +425,14 @@ class DatasetAccessor(Accessor[xr.Dataset]):
     """``ds.millibar``."""
 
     def _lazy(self) -> xr.Dataset:
-        return self._data.assign({name: _undasked(name, variable) for name, variable in self._variables().items()})
+        return self._data.assign({name: _undasked(variable) for name, variable in self._variables().items()})
 
     def _variables(self) -> dict[Hashable, xr.Variable]:
         return {name: array.variable for name, array in self._data.data_vars.items()}
 
     def _reduce(self, how: str, dim: Dims) -> xr.Dataset:
         data = self._data
-        over = _over(dim, data.dims)
+        over = _over(dim, data.sizes)
         results = _reduced({name: data[name] for name in data.data_vars}, over, how)
         coords = {name: coord for name, coord in data.coords.items() if not over & set(coord.dims)}
         return xr.Dataset(results, coords, data.attrs)
@@ -443,7 +443,7 @@ class DataArrayAccessor(Accessor[xr.DataArray]):
     """``da.millibar``."""
 
     def _lazy(self) -> xr.DataArray:
-        return self._data.copy(data=_undasked(self._data.name, self._data.variable)._data)
+        return self._data.copy(data=_undasked(self._data.variable)._data)
 
     def _variables(self) -> dict[Hashable, xr.Variable]:
         return {self._data.name: self._data.variable}
@@ -475,7 +475,8 @@ def _reduced(arrays: Mapping[Hashable, xr.DataArray], over: set[Hashable], how: 
         variable = array.variable
         item = stored(name, variable)
         if not array.size or not over & set(variable.dims):
-            reduced = getattr(variable, how)([dim for dim in variable.dims if dim in over])  # nothing to push down
+            # nothing to push down; read apart, so that the variable isn't loaded
+            reduced = getattr(_undasked(variable), how)([dim for dim in variable.dims if dim in over])
             results[name] = xr.Variable(reduced.dims, reduced.data, variable.attrs)
             continue
         axes = [axis for axis, at in enumerate(item.positions) if isinstance(at, np.ndarray)]

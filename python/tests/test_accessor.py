@@ -29,7 +29,7 @@ def path(tmp_path_factory):
                     ({"name": "p", "time": t * 6, "level": level}, rng.integers(-9, 99, (19, 36)).astype("int32")),
                 ]
                 described = [(dict(type="ntensor", shape=list(v.shape), dtype=v.dtype.name), v) for _, v in objects]
-                out.write(tensogram.encode({"base": [meta for meta, _ in objects], "centre": "here"}, described))
+                out.write(tensogram.encode({"base": [meta for meta, _ in objects], "centre": "here"}, described, allow_nan=True))
     return path
 
 
