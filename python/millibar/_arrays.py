@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Union
 
 import numpy as np
@@ -32,7 +33,7 @@ class Axis:
                 return cls((steps[0], steps[-1] + 1, steps.step), None)
             return cls((steps[-1], steps[0] + 1, -steps.step), slice(None, None, -1))
         if np.ndim(index) == 0:
-            at = int(index)  # type: ignore[arg-type]
+            at = int(index)
             at += size if at < 0 else 0
             if not 0 <= at < size:
                 raise IndexError(f"index {index} leaves a dim of {size}")
@@ -63,10 +64,10 @@ def stored_dtype(name: str) -> np.dtype[Any]:
         return np.dtype(bool)
     if name == "bfloat16":
         try:
-            import ml_dtypes
+            found: np.dtype[Any] = np.dtype(import_module("ml_dtypes").bfloat16)
         except ImportError:
             return np.dtype(np.float32)
-        return np.dtype(ml_dtypes.bfloat16)
+        return found
     return np.dtype(name)
 
 

@@ -314,7 +314,8 @@ def _places(column: pa.ChunkedArray, labels: np.ndarray[Any, Any]) -> np.ndarray
     """Where among ``labels`` each label of ``column`` is."""
     got = column.to_numpy()
     order = np.argsort(labels, kind="stable")
-    return order[np.searchsorted(labels[order], got.astype(labels.dtype, copy=False))]
+    places: np.ndarray[Any, Any] = order[np.searchsorted(labels[order], got.astype(labels.dtype, copy=False))]
+    return places
 
 
 def _dtype(how: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -332,7 +333,7 @@ class Accessor(Generic[T]):
     """Reductions and SQL in the engine; ``ds.millibar``, ``da.millibar``."""
 
     def __init__(self, data: T) -> None:
-        self._data = data
+        self._data: T = data
 
     def isel(self, indexers: Mapping[Any, Any] | None = None, **indexers_kwargs: Any) -> Accessor[T]:
         """As ``isel`` of xarray; what follows runs in the engine."""
@@ -378,12 +379,12 @@ class Accessor(Generic[T]):
         Columns are called as in the files or on the server. Variables of several grids are no table: choose some first,
         as in ``ds[["t", "u"]].millibar.sql("SELECT ...")``.
         """
-        items = {name: stored(name, variable) for name, variable in self._variables().items()}
+        items: dict[Hashable, Stored] = {name: stored(name, variable) for name, variable in self._variables().items()}
         tables = {(_same_table(item.source), *map(str, item.positions)) for item in items.values()}
         if len(tables) != 1:
             raise PushdownError(f"{', '.join(map(repr, items))} are {len(tables)} tables: choose variables of one grid")
         item = next(iter(items.values()))
-        grid = grid_of(item.source, named=True)
+        grid: Grid = grid_of(item.source, named=True)
         conditions = [grid.where(axis, at) for axis, at in enumerate(item.positions)]
         filters = [condition for condition in conditions if condition]
         names = [*grid.dims, *(grid.column(item.source) for item in items.values())]
@@ -420,12 +421,15 @@ def _undasked(variable: xr.Variable) -> xr.Variable:
     return xr.Variable(variable.dims, lazy, variable.attrs, variable.encoding)
 
 
-@xr.register_dataset_accessor("millibar")
+@xr.register_dataset_accessor("millibar")  # type: ignore[no-untyped-call]
 class DatasetAccessor(Accessor[xr.Dataset]):
     """``ds.millibar``."""
 
     def _lazy(self) -> xr.Dataset:
-        return self._data.assign({name: _undasked(variable) for name, variable in self._variables().items()})
+        lazy: xr.Dataset = self._data.assign(
+            {name: _undasked(variable) for name, variable in self._variables().items()}
+        )
+        return lazy
 
     def _variables(self) -> dict[Hashable, xr.Variable]:
         return {name: array.variable for name, array in self._data.data_vars.items()}
@@ -438,12 +442,13 @@ class DatasetAccessor(Accessor[xr.Dataset]):
         return xr.Dataset(results, coords, data.attrs)
 
 
-@xr.register_dataarray_accessor("millibar")
+@xr.register_dataarray_accessor("millibar")  # type: ignore[no-untyped-call]
 class DataArrayAccessor(Accessor[xr.DataArray]):
     """``da.millibar``."""
 
     def _lazy(self) -> xr.DataArray:
-        return self._data.copy(data=_undasked(self._data.variable)._data)
+        lazy: xr.DataArray = self._data.copy(data=_undasked(self._data.variable)._data)
+        return lazy
 
     def _variables(self) -> dict[Hashable, xr.Variable]:
         return {self._data.name: self._data.variable}
