@@ -12,12 +12,12 @@ use super::buffer::Buffer;
 use super::error::{raise, raise_ours};
 use super::objects::{labels, map};
 use super::session::Session;
+use arrow::array::Int64Array;
 use millibar::dataset::read::ReadOptions;
 use millibar::dataset::slab::{self, Slab};
 use millibar::dataset::{ArraySet, Dataset, Dim, GridTable, Location, OpenOptions, Variable, open_or_empty};
 use millibar::engine::TensorTable;
 use millibar::engine::config::{Share, TableOverrides};
-use arrow::array::Int64Array;
 use millibar::tensor::DimSelection;
 use millibar::{Error, Result};
 use pyo3::exceptions::PyIndexError;
@@ -115,7 +115,8 @@ pub(crate) fn open_arrays<'py>(
         Ok((opened, sets))
     });
     let (opened, sets) = opened.map_err(|e: Error| raise_ours(py, e))?;
-    let described = sets.iter().map(|set| describe(py, &opened.dataset, set)).collect::<PyResult<Vec<_>>>()?;
+    let described =
+        sets.iter().map(|set| describe(py, &opened.dataset, set)).collect::<PyResult<Vec<_>>>()?;
     keep(py, &key, &Arc::new(opened));
     PyList::new(py, described)
 }
@@ -182,8 +183,12 @@ pub(crate) enum Positions {
 impl Positions {
     fn selection(self, len: u64) -> Option<DimSelection> {
         let positions: Vec<u64> = match self {
-            Self::Steps((start, stop, 1)) if start <= stop && stop <= len => return Some(DimSelection::Range(start..stop)),
-            Self::Steps((start, stop, step)) => (start..stop).step_by(usize::try_from(step).ok().filter(|&s| s > 0)?).collect(),
+            Self::Steps((start, stop, 1)) if start <= stop && stop <= len => {
+                return Some(DimSelection::Range(start..stop));
+            }
+            Self::Steps((start, stop, step)) => {
+                (start..stop).step_by(usize::try_from(step).ok().filter(|&s| s > 0)?).collect()
+            }
             Self::List(positions) => positions,
         };
         let ascend = positions.windows(2).all(|pair| pair[0] < pair[1]);
@@ -213,7 +218,8 @@ pub(crate) fn read_array(
         let threads = available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         slab::read(variable, &dims, &opened.read, threads, &|| false)
     });
-    let Slab { cells, stats } = slab.map_err(|e| raise_ours(py, e))?.ok_or_else(|| PyIndexError::new_err("stopped"))?;
+    let Slab { cells, stats } =
+        slab.map_err(|e| raise_ours(py, e))?.ok_or_else(|| PyIndexError::new_err("stopped"))?;
     let extents: Vec<u64> = dims.iter().map(DimSelection::len).collect();
     let whole = stats.decode.full_decodes.min(stats.objects_opened);
     let counts = (stats.objects_opened - whole, whole);

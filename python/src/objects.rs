@@ -3,8 +3,8 @@
 use super::buffer::Buffer;
 use arrow::array::{Array, ArrayRef, AsArray, StringArray};
 use arrow::datatypes::{
-    ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    ArrowPrimitiveType, DataType, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type, TimestampNanosecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use millibar::codec::{Complex, Values};
 use millibar::tgm::{Map, Value};
@@ -80,10 +80,15 @@ pub(crate) fn labels<'py>(py: Python<'py>, coord: &ArrayRef) -> PyResult<(Bound<
         DataType::Float16 => Values::Float16(own::<Float16Type>(coord)),
         DataType::Float32 => Values::Float32(own::<Float32Type>(coord)),
         DataType::Float64 => Values::Float64(own::<Float64Type>(coord)),
-        DataType::Struct(parts) if parts[0].data_type() == &DataType::Float32 => Values::Complex64(complex!(Float32Type)),
+        DataType::Struct(parts) if parts[0].data_type() == &DataType::Float32 => {
+            Values::Complex64(complex!(Float32Type))
+        }
         DataType::Struct(_) => Values::Complex128(complex!(Float64Type)),
         DataType::Timestamp(..) => {
-            let buffer = Buffer::of_values(Values::Int64(own::<TimestampNanosecondType>(coord)), &[coord.len() as u64]);
+            let buffer = Buffer::of_values(
+                Values::Int64(own::<TimestampNanosecondType>(coord)),
+                &[coord.len() as u64],
+            );
             return Ok((buffer.into_pyobject(py)?.into_any(), "datetime64[ns]"));
         }
         other => return Err(PyTypeError::new_err(format!("labels of type {other}"))),

@@ -163,14 +163,16 @@ impl Builder {
         }
         for variable in &table.variables {
             if !new.names.insert(variable.name.clone()) {
-                let what = "several grids have a variable of this name: open_datasets makes a dataset of each";
+                let what =
+                    "several grids have a variable of this name: open_datasets makes a dataset of each";
                 return Err((variable.name.clone(), what.into()));
             }
         }
         new.tables.push(Arc::clone(table));
         let clash = new.names.iter().find(|name| new.claims.contains_key(*name));
         if let Some(name) = clash {
-            let what = "a variable and a dim of another grid have this name: open_datasets makes a dataset of each";
+            let what =
+                "a variable and a dim of another grid have this name: open_datasets makes a dataset of each";
             return Err((name.clone(), what.into()));
         }
         *self = new;
@@ -190,7 +192,8 @@ impl Builder {
 
     /// The dims of a variable: `obj_<object>_dim_<axis>` for axes without labels whose name others claim, too.
     fn dims(&self, table: &GridTable, variable: &Variable) -> Vec<String> {
-        let free = |dim: &Dim| dim.labelled || self.claims.get(&dim.name).is_none_or(|claims| claims.len() == 1);
+        let free =
+            |dim: &Dim| dim.labelled || self.claims.get(&dim.name).is_none_or(|claims| claims.len() == 1);
         if table.dims.iter().all(free) {
             return table.dims.iter().map(|dim| dim.name.clone()).collect();
         }
@@ -210,4 +213,3 @@ impl Builder {
 fn same_labels(a: &Dim, b: &Dim) -> bool {
     Arc::ptr_eq(&a.coord, &b.coord) || a.coord.to_data() == b.coord.to_data()
 }
-

@@ -1,8 +1,8 @@
 //! Coordinates: one-dimensional objects that label an axis, recognised by their names.
 
-use super::{Dim, OpenOptions};
 use super::times::CfUnits;
 use super::types::values_array;
+use super::{Dim, OpenOptions};
 use crate::codec::{DecodeStats, Pipeline, Scratch, Verify};
 use crate::source::Source;
 use crate::tgm::{self, Limits, Map, Object, Value};

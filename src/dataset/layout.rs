@@ -205,7 +205,9 @@ impl<'a> Layout<'a> {
                 what.push_str(&format!("; `{key}` can't tell them apart, as some objects lack it"));
             }
             (None, None, _) => {
-                what.push_str("; the option `stack` = 'object', 'message' or 'file' stacks them as they come");
+                what.push_str(
+                    "; the option `stack` = 'object', 'message' or 'file' stacks them as they come",
+                );
             }
             _ => {}
         }

@@ -51,7 +51,8 @@ fn scan(location: &Location, files: Files, options: &OpenOptions, index: IndexSt
     let objects = Arc::new(objects.finish());
     let tables = tables::tables(&objects, &coords, cubes, options.missing)?;
     let tables: Vec<_> = tables.into_iter().map(Arc::new).collect();
-    let used = |name: &str| tables.iter().flat_map(|table| &table.dims).any(|dim| dim.labelled && dim.name == name);
+    let used =
+        |name: &str| tables.iter().flat_map(|table| &table.dims).any(|dim| dim.labelled && dim.name == name);
     let coords = coords.list().iter().filter(|coord| !used(coord.name)).map(Coord::dim).collect();
     let origin = Arc::new(Origin::new(location, files, options, objects, tables.clone()));
     Ok(Dataset { tables, coords, attributes, index, origin })

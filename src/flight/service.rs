@@ -12,7 +12,8 @@ use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::Any;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
-    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket as FlightTicket,
+    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult,
+    Ticket as FlightTicket,
 };
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
@@ -77,7 +78,8 @@ impl FlightServer {
                 }
                 path => {
                     let parts = path.len();
-                    let what = format!("a path is a table, or a table and a variable; this one has {parts} parts");
+                    let what =
+                        format!("a path is a table, or a table and a variable; this one has {parts} parts");
                     Err(Status::invalid_argument(what))
                 }
             },
@@ -98,7 +100,8 @@ impl FlightServer {
     }
 
     async fn tensor_table(&self, name: &str) -> Result<TensorTable, Status> {
-        let what = || Status::invalid_argument(format!("table `{name}` is not one of tensors: it has rows only"));
+        let what =
+            || Status::invalid_argument(format!("table `{name}` is not one of tensors: it has rows only"));
         self.table(name).await?.1.ok_or_else(what)
     }
 
@@ -132,13 +135,17 @@ impl FlightServer {
     }
 
     /// The messages that a tensor ticket stands for.
-    async fn tensors(&self, ticket: TensorTicket) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+    async fn tensors(
+        &self,
+        ticket: TensorTicket,
+    ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         match ticket {
             TensorTicket::Coords { table: name, identity } => {
                 let table = self.tensor_table(&name).await?;
                 slab::check_coords(table.grid(), &name, identity)?;
                 let schema = self.coords_schema(&table, &name);
-                let batch = slab::coords(table.grid(), &schema).map_err(|e| Status::internal(e.to_string()))?;
+                let batch =
+                    slab::coords(table.grid(), &schema).map_err(|e| Status::internal(e.to_string()))?;
                 Ok(flight_data(schema, stream::iter([Ok(batch)])))
             }
             TensorTicket::Slab(ticket) => {
