@@ -261,7 +261,7 @@ fn a_kill_leaves_no_half_file() {
             std::fs::write(&after, old).unwrap();
         }
         let mut child = millibar()
-            .args(&["convert", &before, &after, "--compression", "zstd", "--level", "19"])
+            .args(["convert", &before, &after, "--compression", "zstd", "--level", "19"])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
