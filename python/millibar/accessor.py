@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, Union
@@ -389,7 +390,9 @@ class Accessor(Generic[T]):
         filters = [condition for condition in conditions if condition]
         names = [*grid.dims, *(grid.column(item.source) for item in items.values())]
         this = f"SELECT {', '.join(names)} FROM {{this}}" + (f" WHERE {' AND '.join(filters)}" if filters else "")
-        return Result(_Rows(grid.ask(f"WITH this AS ({this}) {text}")))
+        own = re.match(r"\s*with\s+", text, re.IGNORECASE)
+        rest = f", {text[own.end() :]}" if own else f" {text}"
+        return Result(_Rows(grid.ask(f"WITH this AS ({this}){rest}")))
 
     def _lazy(self) -> T:
         """The data with lazily indexed arrays in place of dask's."""

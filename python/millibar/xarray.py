@@ -330,6 +330,13 @@ class MillibarBackendEntrypoint(BackendEntrypoint):
             Broken framing or metadata; no such message; objects that don't make up a grid; options that don't fit.
         """
         if isinstance(filename_or_obj, str) and filename_or_obj.startswith(_SERVERS):
+            given = dict(
+                dim_names=dim_names, variable_key=variable_key, message_index=message_index, variables=variables,
+                stack=stack, raw_keys=raw_keys, skip_broken=skip_broken, index=index, limits=limits,
+            )  # fmt: skip
+            for name, value in given.items():
+                if value is not None:
+                    raise OptionError(f"{name}: how a server's tables are made of files was said when it was started")
             return open_table(filename_or_obj, _names(drop_variables))
         if message_index is not None and message_index < 0:
             raise OptionError(f"message_index must be >= 0, got {message_index}")

@@ -107,6 +107,8 @@ def test_sql(dataset):
     order = plain.sel(level=[250, 500, 850])
     np.testing.assert_allclose(table["t"], order.t.mean(["time", "latitude", "longitude"]), rtol=1e-12)
     np.testing.assert_array_equal(table["p"], order.p.max(["time", "latitude", "longitude"]))
+    own = dataset.millibar.sql("WITH low AS (SELECT * FROM this WHERE level = 850) SELECT count(p) AS n FROM low")
+    assert own.to_arrow()["n"].to_pylist() == [plain.p.sel(level=850).size]
     part = dataset.millibar.sel(level=500, time=[0, 18], longitude=slice(50, 120))
     (row,) = part.sql("SELECT count(*) AS n, sum(p) AS p FROM this").to_arrow().to_pylist()
     want = plain.sel(level=500, time=[0, 18], longitude=slice(50, 120)).p

@@ -3,6 +3,8 @@
 //! ```text
 //! location (file, list, glob, {pattern}) -> tgm::File each -> names, dims, hypercubes -> Dataset of GridTables
 //! ```
+//! `arrays` puts the variables of all tables side by side, for libraries of arrays.
+//!
 //! Opening reads framing, metadata and coordinate objects only; no other payload is decoded.
 
 mod arrays;
