@@ -384,9 +384,9 @@ class Accessor(Generic[T]):
         tables = {(_same_table(item.source), *map(str, item.positions)) for item in items.values()}
         if len(tables) != 1:
             raise PushdownError(f"{', '.join(map(repr, items))} are {len(tables)} tables: choose variables of one grid")
-        item = next(iter(items.values()))
-        grid: Grid = grid_of(item.source, named=True)
-        conditions = [grid.where(axis, at) for axis, at in enumerate(item.positions)]
+        first: Stored = next(iter(items.values()))
+        grid: Grid = grid_of(first.source, named=True)
+        conditions = [grid.where(axis, at) for axis, at in enumerate(first.positions)]
         filters = [condition for condition in conditions if condition]
         names = [*grid.dims, *(grid.column(item.source) for item in items.values())]
         this = f"SELECT {', '.join(names)} FROM {{this}}" + (f" WHERE {' AND '.join(filters)}" if filters else "")
