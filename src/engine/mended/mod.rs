@@ -25,7 +25,10 @@ pub(crate) fn mended(mut rules: Vec<Rule>) -> Vec<Rule> {
         rules.splice(place..place, mending);
     };
     insert("LimitAggregation", vec![Arc::new(WholeGroups::default())]);
-    insert("OptimizeAggregateOrder", vec![Arc::new(GroupingSets::default()), Arc::new(LostOrders::default())]);
+    insert(
+        "OptimizeAggregateOrder",
+        vec![Arc::new(GroupingSets::default()), Arc::new(LostOrders::default())],
+    );
     rules
 }
 
