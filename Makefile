@@ -50,7 +50,7 @@ test-python: build
 bench: build
 	@scripts/setup bench
 	@cargo bench --locked --bench bare --bench layouts --no-run
-	@missed=0; for part in peers scaling shapes layouts; do \
+	@missed=0; for part in peers scaling shapes layouts flight; do \
 	  python benches/$$part.py $$([ $$part = scaling ] || echo --write) || missed=1; done; exit $$missed
 
 # What kernels and codecs cost by themselves.
