@@ -410,7 +410,8 @@ impl Chunks {
     /// and where in it the chunk lies. Paths don't count. The same in every process; computed when first asked for.
     pub fn identity(&self) -> u64 {
         *self.identity.get_or_init(|| {
-            let stamps: Vec<u64> = self.objects.sources.iter().map(|source| print_of(source.stamp())).collect();
+            let stamps: Vec<u64> =
+                self.objects.sources.iter().map(|source| print_of(source.stamp())).collect();
             let mut hasher = Xxh3::new();
             for &row in self.rows.iter() {
                 let (stamp, region) = match self.objects.records.get(row as usize) {

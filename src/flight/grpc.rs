@@ -87,7 +87,9 @@ async fn message(mut body: tonic::body::Body) -> Result<Bytes, Status> {
     while let Some(frame) = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
         if let Ok(data) = frame?.into_data() {
             if bytes.len() + data.len() > TICKET_BYTES {
-                return Err(Status::resource_exhausted(format!("a ticket of more than {TICKET_BYTES} bytes")));
+                return Err(Status::resource_exhausted(format!(
+                    "a ticket of more than {TICKET_BYTES} bytes"
+                )));
             }
             bytes.extend_from_slice(&data);
         }
@@ -168,7 +170,10 @@ mod tests {
 
     #[test]
     fn frames_are_the_message() {
-        let whole = FlightData::new().with_data_header(vec![1; 300]).with_app_metadata("x").with_data_body(vec![2; 70_000]);
+        let whole = FlightData::new()
+            .with_data_header(vec![1; 300])
+            .with_app_metadata("x")
+            .with_data_body(vec![2; 70_000]);
         let bare = FlightData::new().with_data_header(vec![3]);
         for message in [whole, bare, FlightData::new()] {
             let (head, body) = frames(message.clone());

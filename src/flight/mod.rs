@@ -21,7 +21,7 @@ mod wire;
 
 pub use serve::{GRACE, serve};
 pub use service::FlightServer;
+pub use slab::{Positions, SlabMissing};
 pub(crate) use status::chain;
 pub use status::{describe, status_of};
-pub use slab::{Positions, SlabMissing};
 pub use ticket::{QueryTicket, SlabTicket, TensorTicket, Ticket, TicketError, VERSION};

@@ -12,7 +12,8 @@ use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::Any;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
-    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket as FlightTicket,
+    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult,
+    Ticket as FlightTicket,
 };
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
@@ -77,7 +78,8 @@ impl FlightServer {
                 }
                 path => {
                     let parts = path.len();
-                    let what = format!("a path is a table, or a table and a variable; this one has {parts} parts");
+                    let what =
+                        format!("a path is a table, or a table and a variable; this one has {parts} parts");
                     Err(Status::invalid_argument(what))
                 }
             },
@@ -89,16 +91,21 @@ impl FlightServer {
 
     /// The table that `for_path` calls `name`, and its tensors if it has any.
     async fn table(&self, name: &str) -> Result<(TableReference, Option<TensorTable>), Status> {
-        let tables = self.queries.tables().await?;
-        let defaults = self.queries.defaults();
-        let found = tables.into_iter().find(|table| path_of(table, &defaults) == name);
+        let found = match self.queries.table(name).await? {
+            Some(table) => Some(table),
+            None => {
+                let (tables, defaults) = (self.queries.tables().await?, self.queries.defaults());
+                tables.into_iter().find(|table| path_of(table, &defaults) == name)
+            }
+        };
         let table = found.ok_or_else(|| Status::not_found(format!("no table named `{name}`")))?;
         let tensors = table.provider.downcast_ref::<TensorTable>().cloned();
         Ok((table.name, tensors))
     }
 
     async fn tensor_table(&self, name: &str) -> Result<TensorTable, Status> {
-        let what = || Status::invalid_argument(format!("table `{name}` is not one of tensors: it has rows only"));
+        let what =
+            || Status::invalid_argument(format!("table `{name}` is not one of tensors: it has rows only"));
         self.table(name).await?.1.ok_or_else(what)
     }
 
@@ -132,13 +139,17 @@ impl FlightServer {
     }
 
     /// The messages that a tensor ticket stands for.
-    async fn tensors(&self, ticket: TensorTicket) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+    async fn tensors(
+        &self,
+        ticket: TensorTicket,
+    ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
         match ticket {
             TensorTicket::Coords { table: name, identity } => {
                 let table = self.tensor_table(&name).await?;
                 slab::check_coords(table.grid(), &name, identity)?;
                 let schema = self.coords_schema(&table, &name);
-                let batch = slab::coords(table.grid(), &schema).map_err(|e| Status::internal(e.to_string()))?;
+                let batch =
+                    slab::coords(table.grid(), &schema).map_err(|e| Status::internal(e.to_string()))?;
                 Ok(flight_data(schema, stream::iter([Ok(batch)])))
             }
             TensorTicket::Slab(ticket) => {

@@ -225,7 +225,13 @@ mod tests {
     fn slab() -> TensorTicket {
         let dims = vec![Positions::Every { start: 3, count: 4, step: 5 }, Positions::Listed(vec![1, 2, 900])];
         let (table, variable) = ("forecast".into(), "t".into());
-        TensorTicket::Slab(SlabTicket { table, variable, dims, missing: SlabMissing::Null, identity: u64::MAX })
+        TensorTicket::Slab(SlabTicket {
+            table,
+            variable,
+            dims,
+            missing: SlabMissing::Null,
+            identity: u64::MAX,
+        })
     }
 
     #[test]

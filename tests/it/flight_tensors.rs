@@ -23,6 +23,9 @@ use tonic::Code;
 /// The order of the grid, in SQL.
 const ORDER: &str = "ORDER BY time, level DESC, latitude DESC, longitude";
 
+/// A file that a session would open by its path, and a server must not.
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/mars.tgm");
+
 /// What a stream of tensors was.
 struct Got {
     schema: Schema,
@@ -96,7 +99,10 @@ impl Server {
 
     async fn column(&self, sql: &str) -> Vec<f32> {
         let batches = self.session.sql(sql).await.unwrap().collect().await.unwrap();
-        batches.iter().flat_map(|batch| batch.column(0).as_primitive::<Float32Type>().values().to_vec()).collect()
+        batches
+            .iter()
+            .flat_map(|batch| batch.column(0).as_primitive::<Float32Type>().values().to_vec())
+            .collect()
     }
 }
 
@@ -137,7 +143,10 @@ async fn a_variable_has_an_endpoint_for_each_stored_chunk() {
     assert_eq!(said["shape"], json!([4, 10, 36, 72]));
     assert_eq!(said["chunks"], json!([1, 1, 36, 72]));
     assert_eq!(said["dtype"], "float32");
-    assert_eq!((&said["dims"][0]["name"], &said["dims"][0]["type"]), (&json!("time"), &json!("timestamp[ns]")));
+    assert_eq!(
+        (&said["dims"][0]["name"], &said["dims"][0]["type"]),
+        (&json!("time"), &json!("timestamp[ns]"))
+    );
     assert_eq!(info.endpoint.len(), 40);
     assert_eq!(info.total_bytes, 4 * 10 * 36 * 72 * 4);
     let mut all = Vec::new();
@@ -159,8 +168,15 @@ async fn a_table_is_described_and_serves_its_coords() {
     let server = Server::start().await;
     let info = server.info(path(&["forecast"])).await.unwrap();
     let said = about(&info);
-    let names = |what: &str| said[what].as_array().unwrap().iter().map(|v| v["name"].clone()).collect::<Vec<_>>();
-    assert_eq!((names("dims"), names("variables")), (vec![json!("time"), json!("level"), json!("latitude"), json!("longitude")], vec![json!("temperature")]));
+    let names =
+        |what: &str| said[what].as_array().unwrap().iter().map(|v| v["name"].clone()).collect::<Vec<_>>();
+    assert_eq!(
+        (names("dims"), names("variables")),
+        (
+            vec![json!("time"), json!("level"), json!("latitude"), json!("longitude")],
+            vec![json!("temperature")]
+        )
+    );
     assert_eq!(said["variables"][0]["holes"], 0);
     let mut stream = server.client().do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
     let batch = stream.next().await.unwrap().unwrap();
@@ -173,7 +189,10 @@ async fn a_table_is_described_and_serves_its_coords() {
     let unknown = server.info(path(&["forecast", "nope"])).await.unwrap_err();
     assert_eq!(status(unknown), (Code::NotFound, "table `forecast` has no variable `nope`".into()));
     let rows = server.info(path(&["words", "word"])).await.unwrap_err();
-    assert_eq!(status(rows), (Code::InvalidArgument, "table `words` is not one of tensors: it has rows only".into()));
+    assert_eq!(
+        status(rows),
+        (Code::InvalidArgument, "table `words` is not one of tensors: it has rows only".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,7 +220,11 @@ async fn a_slab_is_the_product_of_what_each_dim_selects() {
         (json!({ "time": { "start": 1, "stop": 4, "step": 2 } }), "day % 2 = 1", [2, 10, 36, 72]),
         (json!({ "level": { "index": [0, -1] } }), "level IN (1000, 50)", [4, 2, 36, 72]),
         (json!({ "latitude": { "from": 20, "to": -20.5 } }), "latitude BETWEEN -20.5 AND 20", [4, 10, 8, 72]),
-        (json!({ "time": { "from": "2026-04-02", "to": "2026-04-03T00:00:00" }, "longitude": { "stop": 1 } }), "day IN (1, 2) AND longitude = 0", [2, 10, 36, 1]),
+        (
+            json!({ "time": { "from": "2026-04-02", "to": "2026-04-03T00:00:00" }, "longitude": { "stop": 1 } }),
+            "day IN (1, 2) AND longitude = 0",
+            [2, 10, 36, 1],
+        ),
         (json!({ "level": { "start": 3, "stop": 3 } }), "false", [4, 0, 36, 72]),
     ] {
         let got = server.slab(&request(select.clone())).await.unwrap();
@@ -219,7 +242,9 @@ async fn chunks_can_be_chosen() {
         let mut request = request(json!({ "time": { "start": 1 } }));
         request["chunks"] = chunks;
         let info = server.info(FlightDescriptor::new_cmd(request.to_string())).await.map_err(status)?;
-        let shape = |e: &arrow_flight::FlightEndpoint| serde_json::from_slice::<Value>(&e.app_metadata).unwrap()["shape"].clone();
+        let shape = |e: &arrow_flight::FlightEndpoint| {
+            serde_json::from_slice::<Value>(&e.app_metadata).unwrap()["shape"].clone()
+        };
         Ok::<_, (Code, String)>((info.endpoint.len(), shape(info.endpoint.last().unwrap())))
     };
     assert_eq!(count(json!("stored")).await.unwrap(), (30, json!([1, 1, 36, 72])));
@@ -235,13 +260,26 @@ async fn what_is_wrong_with_a_request_is_said() {
     let server = Server::start().await;
     for (request, code, words) in [
         (json!({ "table": "nope", "variable": "x" }), Code::NotFound, "no table named `nope`"),
+        (json!({ "table": FILE, "variable": "x" }), Code::NotFound, "no table named"),
         (json!({ "table": "forecast", "variable": "x" }), Code::NotFound, "no variable `x`"),
         (json!({ "table": "words", "variable": "x" }), Code::InvalidArgument, "rows only"),
         (json!({ "table": "forecast" }), Code::InvalidArgument, "missing field `variable`"),
-        (request(json!({ "depth": {} })), Code::InvalidArgument, "has no dim `depth`; its dims are time, level"),
-        (request(json!({ "level": { "index": [10] } })), Code::InvalidArgument, "dim `level`: position 10 of 10"),
+        (
+            request(json!({ "depth": {} })),
+            Code::InvalidArgument,
+            "has no dim `depth`; its dims are time, level",
+        ),
+        (
+            request(json!({ "level": { "index": [10] } })),
+            Code::InvalidArgument,
+            "dim `level`: position 10 of 10",
+        ),
         (request(json!({ "level": { "index": [1, 1] } })), Code::InvalidArgument, "ascends"),
-        (request(json!({ "level": { "index": [1], "stop": 1 } })), Code::InvalidArgument, "start, stop and step, or"),
+        (
+            request(json!({ "level": { "index": [1], "stop": 1 } })),
+            Code::InvalidArgument,
+            "start, stop and step, or",
+        ),
         (request(json!({ "level": { "step": -1 } })), Code::InvalidArgument, "a step of -1"),
         (request(json!({ "time": { "from": 3 } })), Code::InvalidArgument, "3 is no label"),
     ] {
@@ -298,9 +336,13 @@ async fn damaged_tickets_and_those_of_other_versions_are_refused() {
     let mut newer = Vec::new();
     ciborium::into_writer(&json!({ "version": 2, "tensor": [], "check": 0 }), &mut newer).unwrap();
     let (code, words) = server.tensors(newer.into()).await.err().unwrap();
-    assert_eq!((code, words.as_str()), (Code::InvalidArgument, "the ticket is of version 2; this server reads version 1"));
+    assert_eq!(
+        (code, words.as_str()),
+        (Code::InvalidArgument, "the ticket is of version 2; this server reads version 1")
+    );
     // sound, of this data, and beyond it
-    let Ok(millibar::flight::Ticket::Tensor(TensorTicket::Slab(slab))) = millibar::flight::Ticket::decode(&ticket)
+    let Ok(millibar::flight::Ticket::Tensor(TensorTicket::Slab(slab))) =
+        millibar::flight::Ticket::decode(&ticket)
     else {
         panic!()
     };
@@ -320,12 +362,22 @@ async fn large_blocks_travel_as_rows_of_messages_that_clients_accept() {
         ("nan", json!({}), json!([700, 900]), expected.clone()),
         ("null", json!({}), json!([700, 900]), expected.clone()),
         ("nan", json!({ "dim_0": { "start": 2 } }), json!([1, 700, 900]), expected[2 * 700 * 900..].to_vec()),
-        ("nan", json!({ "dim_0": { "index": [0, 2] }, "dim_1": { "step": 350 }, "dim_2": { "stop": 3 } }), json!([2, 2, 3]), {
-            let cells = [0, 2].into_iter().flat_map(|z| [0, 350].into_iter().flat_map(move |y| (0..3).map(move |x| z * 630_000 + y * 900 + x)));
-            cells.map(|i| i as f32).collect()
-        }),
+        (
+            "nan",
+            json!({ "dim_0": { "index": [0, 2] }, "dim_1": { "step": 350 }, "dim_2": { "stop": 3 } }),
+            json!([2, 2, 3]),
+            {
+                let cells = [0, 2].into_iter().flat_map(|z| {
+                    [0, 350].into_iter().flat_map(move |y| (0..3).map(move |x| z * 630_000 + y * 900 + x))
+                });
+                cells.map(|i| i as f32).collect()
+            },
+        ),
     ] {
-        let got = server.slab(&json!({ "table": "t", "variable": "v", "select": select, "missing": missing })).await.unwrap();
+        let got = server
+            .slab(&json!({ "table": "t", "variable": "v", "select": select, "missing": missing }))
+            .await
+            .unwrap();
         assert_eq!(got.row(), row);
         assert!(got.largest < 4 << 20, "{}", got.largest);
         assert_eq!(got.numbers(), expected, "{missing} {select}");
@@ -347,7 +399,10 @@ async fn a_cell_of_a_large_chunk_costs_a_few_blocks() {
         .iter()
         .map(|dim| (dim["name"].as_str().unwrap().to_string(), json!({ "start": 1, "stop": 2 })))
         .collect();
-    let got = server.slab(&json!({ "table": said["table"], "variable": variable, "select": select })).await.unwrap();
+    let got = server
+        .slab(&json!({ "table": said["table"], "variable": variable, "select": select }))
+        .await
+        .unwrap();
     let [cost] = got.costs.as_slice() else { panic!("{:?}", got.costs) };
     assert_eq!((&cost["ranges_decoded"], &cost["full_decodes"]), (&json!(1), &json!(0)), "{cost}");
     assert!(cost["bytes_decoded"].as_u64().unwrap() * 4 < cells * 4, "{cost} of {cells} cells");
@@ -355,11 +410,14 @@ async fn a_cell_of_a_large_chunk_costs_a_few_blocks() {
 
 /// A blosc2 file of one chunk of a million cells.
 fn blosc2(dir: &tempfile::TempDir) -> String {
-    let spec = Spec { compression: Compression::Blosc2 { codec: None, level: None }, ..Spec::new(DType::Float32) };
+    let spec =
+        Spec { compression: Compression::Blosc2 { codec: None, level: None }, ..Spec::new(DType::Float32) };
     let base = Map::from([("name".to_string(), "v".into())]);
     let values = Values::Float32((0..1 << 20).map(|i| (i as f32).sin()).collect());
     let mut writer = FileWriter::new("v.tgm", Vec::new(), WriteOptions::default());
-    writer.message(&Map::new(), vec![files::Tensor { base, spec, shape: vec![1 << 10, 1 << 10], values }]).unwrap();
+    writer
+        .message(&Map::new(), vec![files::Tensor { base, spec, shape: vec![1 << 10, 1 << 10], values }])
+        .unwrap();
     let path = dir.path().join("v.tgm");
     std::fs::write(&path, writer.finish().unwrap()).unwrap();
     path.to_str().unwrap().to_string()
@@ -369,13 +427,25 @@ fn blosc2(dir: &tempfile::TempDir) -> String {
 async fn missing_cells_are_nan_or_null() {
     let dir = tempfile::tempdir().unwrap();
     let at = |y: usize, x: usize, name: &str| json!({ "name": name, "y": y, "x": x });
-    let ints = |y, x| tensor(at(y, x, "n"), "int32", &[2], [7i32, 8].iter().flat_map(|v| v.to_le_bytes()).collect());
-    let floats = |y, x| tensor(at(y, x, "f"), "float32", &[2], [1.5f32, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect());
+    let ints =
+        |y, x| tensor(at(y, x, "n"), "int32", &[2], [7i32, 8].iter().flat_map(|v| v.to_le_bytes()).collect());
+    let floats = |y, x| {
+        tensor(
+            at(y, x, "f"),
+            "float32",
+            &[2],
+            [1.5f32, f32::NAN].iter().flat_map(|v| v.to_le_bytes()).collect(),
+        )
+    };
     let messages: Vec<_> = [(0, 0), (0, 1), (1, 1)].map(|(y, x)| vec![ints(y, x), floats(y, x)]).into();
-    let server = serving(&write(&dir, "holes.tgm", &messages), &[("missing", "null"), ("stack", "y,x")]).await;
-    let slab = |variable: &str, missing: &str| json!({ "table": "t", "variable": variable, "missing": missing });
+    let server =
+        serving(&write(&dir, "holes.tgm", &messages), &[("missing", "null"), ("stack", "y,x")]).await;
+    let slab =
+        |variable: &str, missing: &str| json!({ "table": "t", "variable": variable, "missing": missing });
     let nan = server.slab(&slab("f", "nan")).await.unwrap();
-    let bits = |values: Vec<f32>| values.into_iter().map(|v| if v.is_nan() { None } else { Some(v) }).collect::<Vec<_>>();
+    let bits = |values: Vec<f32>| {
+        values.into_iter().map(|v| if v.is_nan() { None } else { Some(v) }).collect::<Vec<_>>()
+    };
     let expected = [Some(1.5), None, Some(1.5), None, None, None, Some(1.5), None];
     assert_eq!(bits(nan.numbers()), expected);
     assert_eq!(server.slab(&slab("f", "null")).await.unwrap().floats(), expected);
@@ -400,7 +470,10 @@ async fn a_slab_larger_than_the_memory_limit_streams_through_it() {
         match server.slab(&json!({ "table": "t", "variable": "v" })).await {
             Ok(got) => assert_eq!((fits, got.numbers().len()), (true, 40 << 18)),
             Err((code, words)) => {
-                assert!(!fits && code == Code::ResourceExhausted && words.contains("slab"), "{code}: {words}");
+                assert!(
+                    !fits && code == Code::ResourceExhausted && words.contains("slab"),
+                    "{code}: {words}"
+                );
             }
         }
         assert_eq!(server.session.runtime_env().memory_pool.reserved(), 0);

@@ -163,7 +163,9 @@ impl Cells {
         macro_rules! numbers {
             ($values:expr) => {{
                 let none = self.valid.is_none() && !$values.iter().any(|value| value.is_nan());
-                (!none).then(|| BooleanBuffer::collect_bool($values.len(), |at| valid(at) && !$values[at].is_nan()))
+                (!none).then(|| {
+                    BooleanBuffer::collect_bool($values.len(), |at| valid(at) && !$values[at].is_nan())
+                })
             }};
         }
         match &self.values {

@@ -21,7 +21,8 @@ const LABELS: usize = 1 << 13;
 /// What a slab of `table` is.
 pub(super) fn slab(slab: &Slab, table: &str) -> Value {
     let (variable, shape) = (slab.variable(), slab.shape());
-    let dims: Vec<Value> = slab.grid.dims.iter().zip(&shape).map(|(dim, &size)| dim_json(dim, size)).collect();
+    let dims: Vec<Value> =
+        slab.grid.dims.iter().zip(&shape).map(|(dim, &size)| dim_json(dim, size)).collect();
     let mut about = json!({
         "table": table, "variable": variable.name, "dims": dims, "shape": shape, "missing": missing_text(slab.missing),
     });

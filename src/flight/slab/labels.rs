@@ -15,10 +15,15 @@ use std::sync::Arc;
 ///
 /// # Errors
 /// In words, for a label of another type.
-pub(super) fn between(coord: &ArrayRef, from: Option<&Value>, to: Option<&Value>) -> Result<Positions, String> {
+pub(super) fn between(
+    coord: &ArrayRef,
+    from: Option<&Value>,
+    to: Option<&Value>,
+) -> Result<Positions, String> {
     let keep = match coord.data_type() {
         DataType::Utf8 => {
-            let text = |value: &Value| value.as_str().map(str::to_string).ok_or_else(|| wrong(value, "a text"));
+            let text =
+                |value: &Value| value.as_str().map(str::to_string).ok_or_else(|| wrong(value, "a text"));
             let (low, high) = ordered(from.map(text).transpose()?, to.map(text).transpose()?);
             let labels = coord.as_string::<i32>().iter();
             kept(labels.map(Option::unwrap_or_default), low.as_deref(), high.as_deref())
@@ -36,12 +41,20 @@ pub(super) fn between(coord: &ArrayRef, from: Option<&Value>, to: Option<&Value>
         }
         DataType::UInt64 if whole(from) && whole(to) => {
             let (low, high) = ordered(from.map(integer), to.map(integer));
-            kept(coord.as_primitive::<UInt64Type>().values().iter().map(|&label| i128::from(label)), low, high)
+            kept(
+                coord.as_primitive::<UInt64Type>().values().iter().map(|&label| i128::from(label)),
+                low,
+                high,
+            )
         }
         integers if integers.is_integer() && whole(from) && whole(to) => {
             let (low, high) = ordered(from.map(integer), to.map(integer));
             let labels = cast(coord, &DataType::Int64).map_err(|e| e.to_string())?;
-            kept(labels.as_primitive::<Int64Type>().values().iter().map(|&label| i128::from(label)), low, high)
+            kept(
+                labels.as_primitive::<Int64Type>().values().iter().map(|&label| i128::from(label)),
+                low,
+                high,
+            )
         }
         numbers if numbers.is_numeric() => {
             let narrow = if numbers.is_floating() { numbers } else { &DataType::Float64 };

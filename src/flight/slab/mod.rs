@@ -58,7 +58,9 @@ impl Slab {
         }
         let lens = grid.dims.iter().map(|dim| dim.len() as u64);
         if ticket.dims.len() != grid.dims.len() || !lens.zip(&ticket.dims).all(|(len, dim)| dim.fits(len)) {
-            return Err(Status::invalid_argument("the ticket asks for positions that the variable hasn't got"));
+            return Err(Status::invalid_argument(
+                "the ticket asks for positions that the variable hasn't got",
+            ));
         }
         let dims = ticket.dims.iter().map(Positions::selection).collect();
         Ok(Self { grid: Arc::clone(grid), variable, dims, missing: ticket.missing })
@@ -95,7 +97,8 @@ pub(super) fn info(
     for block in blocks(&cuts) {
         let start: Vec<u64> = block.iter().map(|range| range.start).collect();
         let shape: Vec<u64> = block.iter().map(|range| range.end - range.start).collect();
-        let about = json!({ "dims": names, "start": start, "shape": shape, "dtype": variable.dtype.to_string() });
+        let about =
+            json!({ "dims": names, "start": start, "shape": shape, "dtype": variable.dtype.to_string() });
         let dims = positions.iter().zip(block).map(|(positions, range)| positions.slice(range)).collect();
         let ticket = ticket(request, variable, dims);
         first.get_or_insert(shape);
@@ -160,7 +163,9 @@ fn identity_text(identity: u64) -> String {
 }
 
 fn changed(table: &str, what: &str) -> Status {
-    let what = format!("the data of `{what}` of table `{table}` changed since this was made: ask for its flight info again");
+    let what = format!(
+        "the data of `{what}` of table `{table}` changed since this was made: ask for its flight info again"
+    );
     Status::failed_precondition(what)
 }
 

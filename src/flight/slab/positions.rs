@@ -125,7 +125,9 @@ mod tests {
     fn what_leaves_the_dim_does_not_fit() {
         let every = |start, count, step| Positions::Every { start, count, step };
         assert!(every(0, 10, 1).fits(10) && !every(1, 10, 1).fits(10) && every(0, 4, 3).fits(10));
-        assert!(!every(0, 2, 0).fits(10) && !every(9, u64::MAX, u64::MAX).fits(10) && every(99, 0, 0).fits(10));
+        assert!(
+            !every(0, 2, 0).fits(10) && !every(9, u64::MAX, u64::MAX).fits(10) && every(99, 0, 0).fits(10)
+        );
         assert!(!Positions::Listed(vec![2, 1]).fits(10) && !Positions::Listed(vec![10]).fits(10));
     }
 

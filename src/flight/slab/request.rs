@@ -105,7 +105,9 @@ impl SlabRequest {
     pub(in crate::flight) fn variable_of(&self, grid: &GridTable) -> Result<usize, Status> {
         let variable = super::variable_of(grid, &self.table, &self.variable)?;
         match &self.identity {
-            Some(identity) if *identity != super::identity_text(grid.variables[variable].chunks.identity()) => {
+            Some(identity)
+                if *identity != super::identity_text(grid.variables[variable].chunks.identity()) =>
+            {
                 Err(super::changed(&self.table, &self.variable))
             }
             _ => Ok(variable),
@@ -122,10 +124,17 @@ impl SlabRequest {
             let request = self.select.get(&dim.name).cloned().unwrap_or_default();
             let len = dim.len() as u64;
             match request {
-                DimRequest { start, stop, step, index: None, from: None, to: None } => slice(len, start, stop, step),
-                DimRequest { start: None, stop: None, step: None, index: Some(index), from: None, to: None } => {
-                    list(len, &index)
+                DimRequest { start, stop, step, index: None, from: None, to: None } => {
+                    slice(len, start, stop, step)
                 }
+                DimRequest {
+                    start: None,
+                    stop: None,
+                    step: None,
+                    index: Some(index),
+                    from: None,
+                    to: None,
+                } => list(len, &index),
                 DimRequest { start: None, stop: None, step: None, index: None, from, to } => {
                     labels::between(&dim.coord, from.as_ref(), to.as_ref())
                 }
@@ -178,14 +187,19 @@ impl SlabRequest {
                         Some(-1) => whole(positions),
                         Some(&size) if size > 0 => even(positions.len(), size as u64),
                         Some(size) => {
-                            let what = format!("chunks of {size} positions along `{}`: at least 1, or -1 for all", dim.name);
+                            let what = format!(
+                                "chunks of {size} positions along `{}`: at least 1, or -1 for all",
+                                dim.name
+                            );
                             return Err(Status::invalid_argument(what));
                         }
                     };
                 }
                 let blocks = cuts.iter().fold(1usize, |blocks, cuts| blocks.saturating_mul(cuts.len()));
                 if blocks > most {
-                    let what = format!("these chunks make {blocks} endpoints, more than {most}: ask for larger ones");
+                    let what = format!(
+                        "these chunks make {blocks} endpoints, more than {most}: ask for larger ones"
+                    );
                     return Err(Status::invalid_argument(what));
                 }
                 Ok(cuts)
@@ -286,7 +300,9 @@ mod tests {
         assert!(error(r#"{"table": "t", "variable": "v", "selec": {}}"#).contains("unknown field `selec`"));
         assert!(error(r#"{"table": "t", "variable": "v", "chunks": 3}"#).contains("`chunks` is \"stored\""));
         assert!(error(r#"{"table": "t", "variable": "v", "missing": "zero"}"#).contains("zero"));
-        assert!(SlabRequest::is_one(b" \n{") && !SlabRequest::is_one(b"SELECT 1") && !SlabRequest::is_one(b""));
+        assert!(
+            SlabRequest::is_one(b" \n{") && !SlabRequest::is_one(b"SELECT 1") && !SlabRequest::is_one(b"")
+        );
     }
 
     #[test]

@@ -217,7 +217,8 @@ impl Job {
     fn no_nan(&self) -> Status {
         let variable = self.slab.variable();
         let (name, dtype) = (&variable.name, variable.dtype);
-        let what = format!("cells of `{name}` are missing, and {dtype} has no NaN: ask for \"missing\": \"null\"");
+        let what =
+            format!("cells of `{name}` are missing, and {dtype} has no NaN: ask for \"missing\": \"null\"");
         Status::invalid_argument(what)
     }
 

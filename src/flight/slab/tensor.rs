@@ -51,7 +51,11 @@ impl Layout {
             cells.saturating_mul(width(dtype)) <= most
         };
         // Rows have to have a size: of nothing, there are no rows of single cells.
-        let outer = if shape.contains(&0) { shape.len() } else { (0..shape.len()).find(|&dim| fits(dim)).unwrap_or(shape.len()) };
+        let outer = if shape.contains(&0) {
+            shape.len()
+        } else {
+            (0..shape.len()).find(|&dim| fits(dim)).unwrap_or(shape.len())
+        };
         Self { outer, shape: shape.to_vec(), dtype, most }
     }
 
@@ -96,7 +100,8 @@ impl Layout {
     pub(super) fn message(&self, rows: u64, values: Bytes, valid: Option<&BooleanBuffer>) -> FlightData {
         let parts = parts(self.dtype) as usize;
         let cells = (rows * self.row()) as usize;
-        let bits = valid.map(|valid| BooleanBuffer::collect_bool(cells * parts, |at| valid.value(at / parts)));
+        let bits =
+            valid.map(|valid| BooleanBuffer::collect_bool(cells * parts, |at| valid.value(at / parts)));
         let nulls = bits.as_ref().map_or(0, |bits| bits.len() - bits.count_set_bits());
         let bits = bits.as_ref().map_or(&[][..], BooleanBuffer::values);
         let first = padded(bits.len());
@@ -114,7 +119,9 @@ impl Layout {
             body.extend_from_slice(&values);
             body.into()
         };
-        FlightData::new().with_data_header(header(rows, &nodes, &buffers, body.len() as i64)).with_data_body(body)
+        FlightData::new()
+            .with_data_header(header(rows, &nodes, &buffers, body.len() as i64))
+            .with_data_body(body)
     }
 }
 
