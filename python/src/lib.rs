@@ -1,0 +1,39 @@
+//! What the Python package `millibar` is made of in Rust.
+//!
+//! ```text
+//! engine   one runtime for each process; waiting that lets go of the interpreter and listens for Ctrl-C
+//! session  Session: a SessionContext; statements become queries
+//! query    Query: a plan that can be run any number of times, or rows that are there
+//! batches  Batches: one run of a query, as Arrow's C stream or batch by batch
+//! capsule  Arrow's C data interface in Python capsules
+//! error    Rust errors -> exceptions of millibar._errors
+//! ```
+//! Everything here is thin: what Rust could use, too, belongs in the crate `millibar`. Python sees these classes as
+//! `millibar._millibar`; users meet them through `millibar.Session` and `millibar.Result`.
+
+mod batches;
+mod capsule;
+mod engine;
+mod error;
+mod query;
+mod session;
+
+use pyo3::prelude::*;
+
+/// The native half of the package.
+#[pymodule]
+mod _millibar {
+    use pyo3::prelude::*;
+
+    #[pymodule_export]
+    use super::batches::Batches;
+    #[pymodule_export]
+    use super::query::Query;
+    #[pymodule_export]
+    use super::session::Session;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
