@@ -1,8 +1,25 @@
 """The native half of the package; users meet it through ``Session`` and ``Result``."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import pyarrow as pa
 
+from .xarray import FileArray
+
 __version__: str
+
+class Buffer:
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+def open_arrays(items: list[str], options: list[tuple[str, str]], split: bool) -> list[dict[str, Any]]: ...
+def read_array(
+    stored: FileArray, positions: Sequence[tuple[int, int, int] | list[int]]
+) -> tuple[Buffer, Buffer | None, tuple[int, int]]: ...
+def dim_labels(stored: FileArray, axis: int) -> tuple[Any, str]: ...
+def register_grid(session: Session, name: str, stored: FileArray, positions: bool) -> None: ...
+def deregister_grid(session: Session, name: str) -> None: ...
 
 class Session:
     def __init__(self) -> None: ...

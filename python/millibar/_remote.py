@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute, flight
 
+from ._arrays import Axis, arrange, of_bits, stored_dtype, with_nan
 from ._errors import (
     Error,
     FileError,
@@ -37,39 +38,30 @@ from .session import Option, Session
 
 logger = logging.getLogger(__name__)
 
-SCHEMES = ("grpc://", "grpc+tcp://", "grpc+tls://")
-"""What locations of servers begin with."""
-
 _KEY = b"millibar"
 """Schema metadata that describes tables and slabs."""
 
-_clients: dict[tuple[int, str], flight.FlightClient] = {}
+_clients: dict[str, flight.FlightClient] = {}
 _lock = threading.Lock()
 
 
 def client(location: str) -> flight.FlightClient:
-    """The client of this process for the server at ``location``. A forked child makes its own."""
-    key = (os.getpid(), location)
+    """The client of this process for the server at ``location``."""
     with _lock:
-        if key not in _clients:
-            for stale in [known for known in _clients if known[0] != key[0]]:
-                # the parent's connection: it is left alone, for closing it would close the parent's
-                _forked.append(_clients.pop(stale))
+        if location not in _clients:
             with _errors():
-                _clients[key] = flight.connect(location)
-        return _clients[key]
+                _clients[location] = flight.connect(location)
+        return _clients[location]
 
 
-_forked: list[flight.FlightClient] = []
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
+def _before_fork() -> None:
+    """Lets go of all clients: gRPC doesn't work in a child whose parent had connections. Both make new ones."""
+    _lock.acquire()
+    _clients.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextmanager
@@ -242,8 +234,6 @@ class RemoteArray:
 
         Raises ``OSError`` if the server can't be reached, or serves other data by now.
         """
-        from .xarray import Axis, arrange
-
         axes = [Axis.of(index, size) for index, size in zip(key, self.shape)]
         select = {dim: _positions(axis.positions) for dim, axis in zip(self.dims, axes)}
         request = {
@@ -314,7 +304,7 @@ def _values(column: pa.ExtensionArray, name: str, stored: np.dtype[Any]) -> np.n
     else:
         raw = flat.to_numpy()
     if name == "bfloat16":
-        values = raw.view(stored) if stored.itemsize == 2 else (raw.astype(np.uint32) << 16).view(np.float32)
+        values = of_bits(raw, stored)
     else:
         values = raw.view(stored)
     if valid is None:
@@ -324,28 +314,6 @@ def _values(column: pa.ExtensionArray, name: str, stored: np.dtype[Any]) -> np.n
     values = values.astype(with_nan(values.dtype))
     values[~valid] = math.nan
     return values
-
-
-def stored_dtype(name: str) -> np.dtype[Any]:
-    """The numpy type of a dtype of the server: ``bfloat16`` is that of ``ml_dtypes`` where this is installed, else
-    ``float32``; a bitmask is ``bool``.
-    """
-    if name == "bitmask":
-        return np.dtype(bool)
-    if name == "bfloat16":
-        try:
-            import ml_dtypes
-        except ImportError:
-            return np.dtype(np.float32)
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(name)
-
-
-def with_nan(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type that holds the values of ``dtype`` and NaN, as xarray chooses it."""
-    if dtype.kind in "fc" or dtype.name == "bfloat16":
-        return dtype
-    return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pyarrow import flight
 
-from . import _remote
+from . import _arrays, _remote
 
 if TYPE_CHECKING:
     import dask.array
@@ -40,7 +40,7 @@ def from_flight(
     with _remote._errors():
         info = _remote.client(location).get_flight_info(descriptor)
     about = json.loads(info.schema.metadata[_remote._KEY])
-    dtype = _remote.stored_dtype(about["dtype"])
+    dtype = _arrays.stored_dtype(about["dtype"])
     blocks: dict[tuple[int, ...], Any] = {}
     for endpoint in info.endpoints:
         block = json.loads(endpoint.app_metadata)

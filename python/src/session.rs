@@ -19,6 +19,13 @@ fn context() -> Result<SessionContext> {
     engine::session_context(SessionConfig::from_env()?, RuntimeEnvBuilder::new().build_arc()?)
 }
 
+impl Session {
+    /// What its statements are planned in.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+}
+
 #[pymethods]
 impl Session {
     #[new]

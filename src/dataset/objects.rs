@@ -11,7 +11,7 @@
 use super::Chunk;
 use crate::codec::Pipeline;
 use crate::source::{Source, Stamp};
-use crate::tgm::{self, Descriptor, Limits, Object, Value};
+use crate::tgm::{self, Descriptor, Limits, Map, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -102,6 +102,8 @@ pub struct Chunks {
     holes: usize,
     /// Kinds that occur.
     kinds: Arc<[u32]>,
+    /// The only record, if there is one only.
+    only: Option<u32>,
     identity: Arc<OnceLock<u64>>,
 }
 
@@ -220,11 +222,6 @@ impl ObjectsBuilder {
     pub(super) fn source(&mut self, source: &Arc<dyn Source>) -> u32 {
         self.sources.push(Arc::clone(source));
         self.sources.len() as u32 - 1
-    }
-
-    /// Number of files.
-    pub(super) fn files(&self) -> usize {
-        self.sources.len()
     }
 
     /// File, message and object of row `row`.
@@ -370,8 +367,14 @@ impl Chunks {
         }
         let kinds = (0..).zip(seen).filter_map(|(kind, seen)| seen.then_some(kind)).collect();
         let holes = rows.iter().filter(|row| row.is_none()).count();
+        let only = rows.first().copied().flatten().filter(|_| rows.len() == 1);
         let rows = rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect();
-        Self { objects, rows, holes, kinds, identity: Arc::default() }
+        Self { objects, rows, holes, kinds, only, identity: Arc::default() }
+    }
+
+    /// No chunks, of the same objects: those of a grid without cells.
+    pub(super) fn emptied(self) -> Self {
+        Self { rows: Arc::default(), holes: 0, ..self }
     }
 
     /// Number of chunks, holes included.
@@ -475,6 +478,18 @@ impl Chunks {
             let kind = &self.objects.kinds[kind as usize];
             (kind.descriptor.len(), matches!(kind.first, Ok(true)))
         })
+    }
+
+    /// The parameters that the descriptors of all its objects share.
+    pub(super) fn params(&self) -> Map {
+        if let Some(only) = self.only {
+            let object = self.objects.object(&self.objects.records[only as usize]);
+            return object.descriptor.params.clone();
+        }
+        let mut kinds = self.kinds.iter().map(|&kind| &self.objects.kinds[kind as usize].descriptor.params);
+        let mut params = kinds.next().cloned().unwrap_or_default();
+        kinds.for_each(|other| params.retain(|key, value| other.get(key) == Some(value)));
+        params
     }
 
     /// The first kind's error, of those that occur; what matters is whether metadata can be read at all.

@@ -23,7 +23,7 @@ use std::time::Duration;
 
 fn dim(name: &str, len: u64) -> Dim {
     let coord: ArrayRef = Arc::new(Int64Array::from_iter_values(0..len as i64));
-    Dim { name: name.into(), coord, attributes: Map::new() }
+    Dim::new(name, coord)
 }
 
 fn session(partitions: usize, runtime: RuntimeEnv, grid: GridTable) -> SessionContext {

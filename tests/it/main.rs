@@ -4,6 +4,7 @@
 
 #[cfg(feature = "engine")]
 mod aggregates;
+mod arrays;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;
