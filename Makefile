@@ -55,7 +55,7 @@ test-python: wheel
 bench: wheel
 	@scripts/setup bench
 	@cargo bench --locked --bench bare --bench layouts --no-run
-	@missed=0; for part in peers scaling shapes layouts xarray_reads; do \
+	@missed=0; for part in peers scaling shapes layouts flight xarray_reads; do \
 	  python benches/$$part.py $$([ $$part = scaling ] || echo --write) || missed=1; done; exit $$missed
 
 # What kernels and codecs cost by themselves.

@@ -38,39 +38,30 @@ from .session import Option, Session
 
 logger = logging.getLogger(__name__)
 
-SCHEMES = ("grpc://", "grpc+tcp://", "grpc+tls://")
-"""What locations of servers begin with."""
-
 _KEY = b"millibar"
 """Schema metadata that describes tables and slabs."""
 
-_clients: dict[tuple[int, str], flight.FlightClient] = {}
+_clients: dict[str, flight.FlightClient] = {}
 _lock = threading.Lock()
 
 
 def client(location: str) -> flight.FlightClient:
-    """The client of this process for the server at ``location``. A forked child makes its own."""
-    key = (os.getpid(), location)
+    """The client of this process for the server at ``location``."""
     with _lock:
-        if key not in _clients:
-            for stale in [known for known in _clients if known[0] != key[0]]:
-                # the parent's connection: it is left alone, for closing it would close the parent's
-                _forked.append(_clients.pop(stale))
+        if location not in _clients:
             with _errors():
-                _clients[key] = flight.connect(location)
-        return _clients[key]
+                _clients[location] = flight.connect(location)
+        return _clients[location]
 
 
-_forked: list[flight.FlightClient] = []
-
-
-def _after_fork() -> None:
-    global _lock
-    _lock = threading.Lock()
+def _before_fork() -> None:
+    """Lets go of all clients: gRPC doesn't work in a child whose parent had connections. Both make new ones."""
+    _lock.acquire()
+    _clients.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextmanager

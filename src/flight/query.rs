@@ -160,6 +160,21 @@ impl Queries {
         Ok(tables)
     }
 
+    /// The table of the default schema that is called `name`.
+    pub(super) async fn table(&self, name: &str) -> Result<Option<CatalogTable>, Status> {
+        let (catalog, schema) = self.defaults();
+        let catalogs = Arc::clone(self.shared.state().catalog_list());
+        let tables = catalogs.catalog(&catalog).and_then(|catalog| catalog.schema(&schema));
+        // The catalog would also open files by their path; see `check_table`.
+        let Some(tables) = tables.filter(|tables| tables.table_names().iter().any(|known| known == name))
+        else {
+            return Ok(None);
+        };
+        let found = tables.table(name).await.map_err(|e| status_of(&e))?;
+        let name = TableReference::full(catalog, schema, name);
+        Ok(found.map(|provider| CatalogTable { name, provider }))
+    }
+
     /// Names of catalogs and their schemas, in order.
     pub(super) fn schemas(&self) -> Vec<(String, String)> {
         let catalogs = Arc::clone(self.shared.state().catalog_list());

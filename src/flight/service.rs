@@ -91,9 +91,13 @@ impl FlightServer {
 
     /// The table that `for_path` calls `name`, and its tensors if it has any.
     async fn table(&self, name: &str) -> Result<(TableReference, Option<TensorTable>), Status> {
-        let tables = self.queries.tables().await?;
-        let defaults = self.queries.defaults();
-        let found = tables.into_iter().find(|table| path_of(table, &defaults) == name);
+        let found = match self.queries.table(name).await? {
+            Some(table) => Some(table),
+            None => {
+                let (tables, defaults) = (self.queries.tables().await?, self.queries.defaults());
+                tables.into_iter().find(|table| path_of(table, &defaults) == name)
+            }
+        };
         let table = found.ok_or_else(|| Status::not_found(format!("no table named `{name}`")))?;
         let tensors = table.provider.downcast_ref::<TensorTable>().cloned();
         Ok((table.name, tensors))

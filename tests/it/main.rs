@@ -24,6 +24,8 @@ mod differential;
 mod expressions;
 #[cfg(feature = "flight")]
 mod flight;
+#[cfg(feature = "flight")]
+mod flight_tensors;
 #[cfg(feature = "engine")]
 mod forms;
 mod framing;

@@ -142,7 +142,7 @@ mod tests {
             let pieces: Vec<Vec<u64>> =
                 cuts.iter().map(|cut| positions.slice(cut.clone()).selection().iter().collect()).collect();
             prop_assert_eq!(pieces.concat(), selection.iter().collect::<Vec<_>>());
-            if positions.len() > 0 {
+            if !positions.is_empty() {
                 let chunks: Vec<_> = pieces.iter().map(|piece| piece[0] / chunk).collect();
                 prop_assert!(chunks.is_sorted_by(|a, b| a < b));
                 prop_assert!(pieces.iter().zip(&chunks).all(|(piece, at)| piece.iter().all(|p| p / chunk == *at)));
