@@ -52,10 +52,10 @@ test-python: wheel
 	@python -m pytest -q tests/python python/tests
 
 # All tables and plots of docs/performance.md; an error where a bar is missed.
-bench: build
+bench: wheel
 	@scripts/setup bench
 	@cargo bench --locked --bench bare --bench layouts --no-run
-	@missed=0; for part in peers scaling shapes layouts; do \
+	@missed=0; for part in peers scaling shapes layouts flight xarray_reads; do \
 	  python benches/$$part.py $$([ $$part = scaling ] || echo --write) || missed=1; done; exit $$missed
 
 # What kernels and codecs cost by themselves.

@@ -1,12 +1,28 @@
 """The native half of the package; users meet it through ``Session`` and ``Result``."""
 
 from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
+
+from .xarray import FileArray
 
 __version__: str
 OPTIONS: dict[str, tuple[str, str, str]]
 """Options of tensor files: what each accepts, what counts without it, and what it does."""
+
+class Buffer:
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+def open_arrays(items: list[str], options: list[tuple[str, str]], split: bool) -> list[dict[str, Any]]: ...
+def read_array(
+    stored: FileArray, positions: Sequence[tuple[int, int, int] | list[int]]
+) -> tuple[Buffer, Buffer | None, tuple[int, int]]: ...
+def dim_labels(stored: FileArray, axis: int) -> tuple[Any, str]: ...
+def register_grid(session: Session, name: str, stored: FileArray, positions: bool) -> None: ...
+def deregister_grid(session: Session, name: str) -> None: ...
 
 class Session:
     def __init__(self, memory_limit: int | None, threads: int | None, settings: dict[str, str]) -> None: ...

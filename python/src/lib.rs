@@ -1,6 +1,8 @@
 //! What the Python package `millibar` is made of in Rust.
 //!
 //! ```text
+//! arrays   variables of files, described; slabs of them
+//! buffer   decoded values as memory for numpy
 //! engine   one runtime for each process; waiting that lets go of the interpreter and listens for Ctrl-C
 //! session  Session: a SessionContext; statements become queries
 //! query    Query: a plan that can be run any number of times, or rows that are there
@@ -8,16 +10,20 @@
 //! batches  Batches: one run of a query, as Arrow's C stream or batch by batch
 //! capsule  Arrow's C data interface in Python capsules
 //! logging  events of the engine -> records of Python's logging
+//! objects  metadata and labels as Python objects
 //! error    Rust errors -> exceptions of millibar._errors
 //! ```
 //! Everything here is thin: what Rust could use, too, belongs in the crate `millibar`. Python sees these classes as
 //! `millibar._millibar`; users meet them through `millibar.Session` and `millibar.Result`.
 
+mod arrays;
 mod batches;
+mod buffer;
 mod capsule;
 mod engine;
 mod error;
 mod logging;
+mod objects;
 mod query;
 mod session;
 mod tables;
@@ -32,7 +38,11 @@ mod _millibar {
     use pyo3::types::PyDict;
 
     #[pymodule_export]
+    use super::arrays::{deregister_grid, dim_labels, open_arrays, read_array, register_grid};
+    #[pymodule_export]
     use super::batches::Batches;
+    #[pymodule_export]
+    use super::buffer::Buffer;
     #[pymodule_export]
     use super::query::Query;
     #[pymodule_export]

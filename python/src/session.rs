@@ -51,6 +51,13 @@ fn add(context: &SessionContext, name: &str, table: Arc<dyn TableProvider>, repl
     context.register_table(name, table).map(drop)
 }
 
+impl Session {
+    /// What its statements are planned in.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+}
+
 #[pymethods]
 impl Session {
     /// A session of its own tables and settings. `threads` is how many partitions its queries have.

@@ -59,6 +59,17 @@ pub struct ReadStats {
     pub decode: DecodeStats,
 }
 
+impl ReadStats {
+    /// Adds what `other` did.
+    pub fn add(&mut self, other: &Self) {
+        self.chunks_decoded += other.chunks_decoded;
+        self.chunks_constant += other.chunks_constant;
+        self.chunks_packed += other.chunks_packed;
+        self.objects_opened += other.objects_opened;
+        self.decode.add(&other.decode);
+    }
+}
+
 /// Reads parts of variables, one worker's worth: buffers are reused from part to part.
 #[derive(Debug, Default)]
 pub struct Reader {

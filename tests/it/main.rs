@@ -4,6 +4,7 @@
 
 #[cfg(feature = "engine")]
 mod aggregates;
+mod arrays;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;
@@ -11,6 +12,8 @@ mod codec_encode;
 mod codec_large;
 mod codec_laws;
 mod codecs;
+#[cfg(feature = "cli")]
+mod command;
 mod corpus;
 mod dataset_laws;
 mod dataset_rules;
@@ -21,6 +24,8 @@ mod differential;
 mod expressions;
 #[cfg(feature = "flight")]
 mod flight;
+#[cfg(feature = "flight")]
+mod flight_tensors;
 #[cfg(feature = "engine")]
 mod forms;
 mod framing;
