@@ -3,7 +3,7 @@
 use super::positions::Positions;
 use crate::tensor::DimSelection;
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray};
-use datafusion::arrow::compute::cast;
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type, TimestampNanosecondType, UInt64Type};
 use serde_json::Value;
 use std::sync::Arc;
@@ -31,7 +31,8 @@ pub(super) fn between(
         DataType::Timestamp(..) => {
             let time = |value: &Value| -> Result<i64, String> {
                 let text = value.as_str().ok_or_else(|| wrong(value, "a time, as a text"))?;
-                let parsed = cast(&StringArray::from(vec![text]), coord.data_type())
+                let strict = CastOptions { safe: false, ..CastOptions::default() };
+                let parsed = cast_with_options(&StringArray::from(vec![text]), coord.data_type(), &strict)
                     .map_err(|_| wrong(value, "a time such as 2024-01-31T12:00:00"))?;
                 Ok(parsed.as_primitive::<TimestampNanosecondType>().value(0))
             };
