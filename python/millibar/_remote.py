@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,10 @@ from ._errors import (
     UnsupportedError,
 )
 from .result import BatchReader, Result
-from .session import Option, Session
+from .session import Session
+
+if TYPE_CHECKING:
+    from .session import Option
 
 logger = logging.getLogger(__name__)
 

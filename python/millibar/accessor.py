@@ -39,14 +39,18 @@ class PushdownError(Error, ValueError):
 class Stored:
     """A variable as it is stored, and the positions of it that are selected."""
 
-    source: ArraySource
+    source: Any
+    """An :class:`ArraySource`: a ``FileArray`` or a ``RemoteArray``."""
     positions: tuple[int | np.ndarray[Any, Any], ...]
     """For each axis of ``source`` the positions that are there, or the one that was chosen, whose dim is gone."""
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the selection."""
-        return tuple(len(at) for at in self.positions if isinstance(at, np.ndarray))
+    def rows(self) -> Hashable:
+        """What is the same for two variables whose cells are in the same rows of one table."""
+        chosen = tuple(at if isinstance(at, int) else at.tobytes() for at in self.positions)
+        if isinstance(self.source, FileArray):
+            return (self.source.items, self.source.options, self.source.at[0], chosen)
+        return (self.source.location, self.source.table, chosen)
 
 
 def stored(name: Hashable, variable: xr.Variable) -> Stored:
@@ -249,20 +253,13 @@ def grid_of(source: ArraySource, named: bool) -> Grid:
     return RemoteGrid(source)
 
 
-def _same_table(source: Any) -> Hashable:
-    if isinstance(source, FileArray):
-        return (source.items, source.options, source.at[0])
-    return (source.location, source.table)
-
-
 def reduce_all(
     wanted: Mapping[Hashable, tuple[Stored, tuple[int, ...]]], how: str
 ) -> dict[Hashable, np.ndarray[Any, Any]]:
     """Reduces variables, each over some axes of its source; those of one table and selection by one query."""
     queries: dict[Hashable, list[Hashable]] = {}
     for name, (item, over) in wanted.items():
-        chosen = tuple(at if isinstance(at, int) else at.tobytes() for at in item.positions)
-        queries.setdefault((_same_table(item.source), chosen, over), []).append(name)
+        queries.setdefault((item.rows, over), []).append(name)
     results: dict[Hashable, np.ndarray[Any, Any]] = {}
     for names in queries.values():
         item, over = wanted[names[0]]
@@ -381,14 +378,14 @@ class Accessor(Generic[T]):
         as in ``ds[["t", "u"]].millibar.sql("SELECT ...")``.
         """
         items: dict[Hashable, Stored] = {name: stored(name, variable) for name, variable in self._variables().items()}
-        tables = {(_same_table(item.source), *map(str, item.positions)) for item in items.values()}
-        if len(tables) != 1:
-            raise PushdownError(f"{', '.join(map(repr, items))} are {len(tables)} tables: choose variables of one grid")
+        tables = len({found.rows for found in items.values()})
+        if tables != 1:
+            raise PushdownError(f"{', '.join(map(repr, items))} are {tables} tables: choose variables of one grid")
         first: Stored = next(iter(items.values()))
         grid: Grid = grid_of(first.source, named=True)
         conditions = [grid.where(axis, at) for axis, at in enumerate(first.positions)]
         filters = [condition for condition in conditions if condition]
-        names = [*grid.dims, *(grid.column(item.source) for item in items.values())]
+        names = [*grid.dims, *(grid.column(found.source) for found in items.values())]
         this = f"SELECT {', '.join(names)} FROM {{this}}" + (f" WHERE {' AND '.join(filters)}" if filters else "")
         own = re.match(r"\s*with\s+", text, re.IGNORECASE)
         rest = f", {text[own.end() :]}" if own else f" {text}"

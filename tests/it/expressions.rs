@@ -12,7 +12,7 @@ use crate::random::value::Value;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array};
 use datafusion::prelude::SessionContext;
 use millibar::dataset::{Dim, GridTable};
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::fmt::Write;
 use std::sync::Arc;
 

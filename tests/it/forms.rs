@@ -15,7 +15,7 @@ use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
 use millibar::reduce::{Accumulators, ChunkReducer, Factor, GroupMap, NanPolicy, Wants};
 use millibar::tensor::Selection;
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::sync::Arc;
 
 const SHAPE: [u64; 3] = [4, 30, 60];

@@ -14,7 +14,7 @@ use millibar::dataset::{Chunk, Dim, GridTable, Variable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, memory_pool, session_context};
 use millibar::source::{Bytes, Source, Stamp};
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};

@@ -10,7 +10,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use millibar::dataset::{Dim, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::sync::Arc;
 
 const TIMES: i64 = 4;

@@ -16,7 +16,7 @@ use millibar::dataset::{Dim, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
 use millibar::reduce::chunk_stats;
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::io::Write;
 use std::sync::Arc;
 

@@ -305,7 +305,6 @@ impl VariableSummary {
 mod tests {
     use super::*;
     use datafusion::arrow::array::Float32Array;
-    use std::collections::BTreeMap as Map;
 
     #[test]
     fn labels_keep_their_dtype_and_ranges_their_direction() {
