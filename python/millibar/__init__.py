@@ -21,10 +21,11 @@ from ._errors import (
     OptionError,
     OutOfRangeError,
     QueryError,
+    UnknownOptionError,
     UnsupportedError,
     ValueOverflowError,
 )
-from ._millibar import __version__
+from ._millibar import OPTIONS, __version__
 from .result import Result
 from .session import Session, connect, sql
 
@@ -42,11 +43,13 @@ __all__ = [
     "MemoryLimitError",
     "MissingFileError",
     "MissingHashError",
+    "OPTIONS",
     "OptionError",
     "OutOfRangeError",
     "QueryError",
     "Result",
     "Session",
+    "UnknownOptionError",
     "UnsupportedError",
     "ValueOverflowError",
     "__version__",

@@ -5,7 +5,9 @@
 //! ```
 //! Whoever reads waits without holding the interpreter. Dropping the reader stops the run.
 
-use super::{capsule, engine, error::raise};
+use super::engine::Engine;
+use super::error::{internal, raise};
+use super::{capsule, logging};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -19,7 +21,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
-use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -30,47 +31,45 @@ struct Running {
     schema: SchemaRef,
     items: mpsc::Receiver<Item>,
     task: AbortHandle,
-    runtime: Arc<Runtime>,
-    /// Where the task is; forked children inherit only the name of it.
-    process: u32,
+    engine: Arc<Engine>,
     /// The thread that hears of Ctrl-C, if it is the one that started the run.
     main: Option<ThreadId>,
 }
 
 impl Running {
     fn start(py: Python<'_>, mut stream: SendableRecordBatchStream) -> PyResult<Self> {
-        let runtime = engine::runtime(py)?;
+        let engine = Engine::get(py)?;
         let schema = stream.schema();
         let (send, items) = mpsc::channel(1);
-        let task = runtime.spawn(async move {
+        let task = engine.spawn(async move {
             while let Some(item) = stream.next().await {
                 if send.send(item).await.is_err() {
                     break;
                 }
             }
         });
+        let task = task.ok_or_else(|| internal(py, "the engine is in another process"))?;
         let threading = py.import(intern!(py, "threading"))?;
         let current = threading.call_method0(intern!(py, "current_thread"))?;
         let main =
             current.is(threading.call_method0(intern!(py, "main_thread"))?).then(|| thread::current().id());
-        Ok(Self { schema, items, task: task.abort_handle(), runtime, process: std::process::id(), main })
+        Ok(Self { schema, items, task, engine, main })
     }
 
     /// The next item, or `None` at the end; an error of `listen`, asked now and then, ends the run.
     fn next<E>(&mut self, mut listen: impl FnMut() -> Result<(), E>) -> Result<Option<Item>, E> {
+        if !self.engine.is_here() {
+            let what = "this run was started before the process was forked: start it anew";
+            return Ok(Some(Err(DataFusionError::Execution(what.into()))));
+        }
         loop {
-            let items = &mut self.items;
-            let waited =
-                self.runtime.block_on(async { tokio::time::timeout(engine::LISTEN, items.recv()).await });
-            match waited {
-                Ok(item) => return Ok(item),
-                Err(_) => {
-                    if let Err(signal) = listen() {
-                        self.task.abort();
-                        self.items.close();
-                        return Err(signal);
-                    }
-                }
+            if let Some(item) = self.engine.wait_a_little(self.items.recv()) {
+                return Ok(item);
+            }
+            if let Err(signal) = listen() {
+                self.engine.stop(&self.task);
+                self.items.close();
+                return Err(signal);
             }
         }
     }
@@ -78,9 +77,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if self.process == std::process::id() {
-            self.task.abort();
-        }
+        self.engine.stop(&self.task);
     }
 }
 
@@ -91,7 +88,16 @@ impl Iterator for Running {
     fn next(&mut self) -> Option<Self::Item> {
         let listens = self.main == Some(thread::current().id());
         let listen = || if listens { Python::attach(interrupted) } else { Ok(()) };
-        match Running::next(self, listen) {
+        let item = Running::next(self, listen);
+        if listens {
+            Python::attach(|py| {
+                logging::relay(py);
+                if item.is_err() {
+                    self.engine.leave(py);
+                }
+            });
+        }
+        match item {
             Ok(item) => item.map(|item| item.map_err(|e| ArrowError::ExternalError(Box::new(e)))),
             Err(signal) => Some(Err(signal)),
         }
@@ -164,7 +170,13 @@ impl Batches {
     /// The next batch, as a `pyarrow.RecordBatch`; `StopIteration` at the end.
     fn read_next_batch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let mut running = self.take()?;
-        let item = py.detach(|| running.next(|| Python::attach(|py| py.check_signals())))?;
+        let listen = |py: Python<'_>| {
+            logging::relay(py);
+            py.check_signals()
+        };
+        let item = py.detach(|| running.next(|| Python::attach(listen)));
+        logging::relay(py);
+        let item = item.inspect_err(|_| running.engine.leave(py))?;
         let put_back = || *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         match item {
             None => {

@@ -17,6 +17,11 @@ pub(crate) fn raise(py: Python<'_>, error: &DataFusionError) -> PyErr {
     made.unwrap_or_else(|failed| failed)
 }
 
+/// A fault of Millibar's own.
+pub(crate) fn internal(py: Python<'_>, words: &str) -> PyErr {
+    exception(py, "InternalError", words, None).unwrap_or_else(|failed| failed)
+}
+
 /// As [`raise`], of an error of the layers left of the engine.
 pub(crate) fn raise_ours(py: Python<'_>, error: Error) -> PyErr {
     raise(py, &DataFusionError::External(Box::new(error)))

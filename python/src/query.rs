@@ -2,7 +2,10 @@
 
 use super::batches::Batches;
 use super::{capsule, engine, error::raise};
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyCapsule;
@@ -42,4 +45,23 @@ impl Query {
         })?;
         Batches::new(py, started.map_err(|e| raise(py, &e))?)
     }
+
+    /// The plan in words; with `analyze` it is run, and says what each step took.
+    fn explain(&self, py: Python<'_>, analyze: bool) -> PyResult<String> {
+        let frame = self.frame.clone();
+        let said = engine::wait(py, async move {
+            let batches = frame.explain(false, analyze)?.collect().await?;
+            batches.iter().map(said).collect::<Result<String, DataFusionError>>()
+        })?;
+        said.map_err(|e| raise(py, &e))
+    }
+}
+
+/// Names and texts of the plans in a batch of `EXPLAIN`.
+fn said(batch: &RecordBatch) -> Result<String, DataFusionError> {
+    let options = FormatOptions::default();
+    let texts = |column| ArrayFormatter::try_new(batch.column(column), &options);
+    let (names, plans) = (texts(0)?, texts(1)?);
+    let lines = (0..batch.num_rows()).map(|row| format!("{}:\n{}\n", names.value(row), plans.value(row)));
+    Ok(lines.collect())
 }

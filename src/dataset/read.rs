@@ -176,6 +176,9 @@ impl Reader {
         self.stats.chunks_packed += u64::from(stats.elements_packed > 0);
         self.stats.decode.add(&stats);
         decoded?;
+        let (what, bytes) = (if whole { "full" } else { "partial" }, stats.bytes_read);
+        let len = pipeline.len();
+        tracing::debug!("{}: {what} read: {wanted} of {len} elements, {bytes} bytes", chunk.object.place);
         if let [first, .., last] | [first @ last] = self.ranges.as_slice() {
             chunk.source.done_with(chunk.bytes_of(first.start..last.start + last.count));
         }
