@@ -46,10 +46,17 @@ _KEY = b"millibar"
 
 _clients: dict[str, flight.FlightClient] = {}
 _lock = threading.Lock()
+_forked = False
+"""Whether this process is a fork of one that had clients: gRPC doesn't work here, a call would wait forever."""
 
 
 def client(location: str) -> flight.FlightClient:
     """The client of this process for the server at ``location``."""
+    if _forked:
+        raise UnsupportedError(
+            f"{location}: this process was forked from one that had connections to a server, which gRPC doesn't allow: "
+            'start it by "spawn" or "forkserver", as dask does'
+        )
     with _lock:
         if location not in _clients:
             with _errors():
@@ -57,14 +64,14 @@ def client(location: str) -> flight.FlightClient:
         return _clients[location]
 
 
-def _before_fork() -> None:
-    """Lets go of all clients: gRPC doesn't work in a child whose parent had connections. Both make new ones."""
-    _lock.acquire()
-    _clients.clear()
+def _in_child() -> None:
+    global _forked
+    _forked = bool(_clients) or _forked
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
 @contextmanager
@@ -77,7 +84,9 @@ def _errors() -> Iterator[None]:
     except flight.FlightUnavailableError as e:
         raise FileError(_words(e)) from e
     except (pa.ArrowKeyError, pa.ArrowInvalid) as e:
-        raise QueryError(_words(e)) from e
+        # pyarrow has one exception for what is wrong with a request and with the state of the data
+        stale = str(e).startswith("gRPC returned precondition failed")
+        raise (FileError if stale else QueryError)(_words(e)) from e
     except pa.ArrowNotImplementedError as e:
         raise UnsupportedError(_words(e)) from e
     except (MemoryError, pa.ArrowCapacityError) as e:
