@@ -1,5 +1,6 @@
 # make demo   builds Millibar and shows it at work, in the shell and over Arrow Flight
 # make test   runs all tests
+# make wheel  builds the Python package and installs it into the private environment
 # make bench  measures against the peers (see docs/performance.md)
 #
 # Each does its own set-up: scripts/setup finds or installs what is missing.
@@ -18,7 +19,7 @@ export LIBCLANG_PATH ?= $(MILLIBAR_VENV)/lib
 export BINDGEN_EXTRA_CLANG_ARGS ?= -idirafter $(shell cc -print-file-name=include 2>/dev/null)
 export MILLIBAR := $(CARGO_TARGET_DIR)/release/millibar
 
-.PHONY: demo build test test-rust test-python lint bench bench-parts setup clean
+.PHONY: demo build wheel test test-rust test-python lint bench bench-parts setup clean
 
 demo: build
 	@scripts/setup pyarrow
@@ -35,22 +36,26 @@ test: setup lint test-rust test-python
 lint:
 	@scripts/check-layers
 	@scripts/check-features
-	@cargo fmt --check
-	@cargo clippy --release --locked --all-targets -- -D warnings
+	@cargo fmt --all --check
+	@cargo clippy --release --locked --workspace --all-targets -- -D warnings
 	@cargo clippy --release --locked --no-default-features --lib -- -D warnings
 
 test-rust: setup
 	@scripts/test-rust
 
-test-python: build
+wheel: build
 	@scripts/setup test
-	@python -m pytest -q tests/python
+	@scripts/wheel
+
+test-python: wheel
+	@python -m mypy --config-file python/pyproject.toml
+	@python -m pytest -q tests/python python/tests
 
 # All tables and plots of docs/performance.md; an error where a bar is missed.
-bench: build
+bench: wheel
 	@scripts/setup bench
 	@cargo bench --locked --bench bare --bench layouts --no-run
-	@missed=0; for part in peers scaling shapes layouts; do \
+	@missed=0; for part in peers scaling shapes layouts flight xarray_reads; do \
 	  python benches/$$part.py $$([ $$part = scaling ] || echo --write) || missed=1; done; exit $$missed
 
 # What kernels and codecs cost by themselves.

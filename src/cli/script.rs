@@ -4,15 +4,11 @@ use super::command::{Command, HELP, TABLES};
 use super::error::CliError;
 use super::output::Printer;
 use crate::engine::analyze::plan_statement;
-use datafusion::common::plan_datafusion_err;
-use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SessionState;
+use crate::engine::statements::parse;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
-use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::dialect::{Dialect, dialect_from_str};
-use datafusion::sql::sqlparser::tokenizer::Token;
+use datafusion::sql::parser::Statement;
 use datafusion_cli::functions::{Function, display_all_functions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -135,39 +131,6 @@ fn pieces(script: &str) -> Vec<Piece<'_>> {
     pieces
 }
 
-/// The statements of `sql`, up to the first that can't be parsed, and why it can't.
-fn parse(state: &SessionState, sql: &str) -> Result<(Vec<Statement>, Option<DataFusionError>)> {
-    let dialect = dialect(state)?;
-    let mut parser = DFParserBuilder::new(sql).with_dialect(dialect.as_ref()).build()?;
-    let mut statements = Vec::new();
-    loop {
-        match next(&mut parser) {
-            Ok(Some(statement)) => statements.push(statement),
-            Ok(None) => return Ok((statements, None)),
-            Err(e) => return Ok((statements, Some(e))),
-        }
-    }
-}
-
-fn dialect(state: &SessionState) -> Result<Box<dyn Dialect>> {
-    let name = state.config_options().sql_parser.dialect;
-    dialect_from_str(name).ok_or_else(|| plan_datafusion_err!("unknown SQL dialect {name}"))
-}
-
-/// The next statement, or `None` at the end.
-fn next(parser: &mut DFParser<'_>) -> Result<Option<Statement>> {
-    while parser.parser.consume_token(&Token::SemiColon) {}
-    if parser.parser.peek_token().token == Token::EOF {
-        return Ok(None);
-    }
-    let statement = parser.parse_statement()?;
-    let end = parser.parser.peek_token();
-    match end.token {
-        Token::SemiColon | Token::EOF => Ok(Some(statement)),
-        _ => parser.parser.expected("end of statement", end).map_err(Into::into),
-    }
-}
-
 async fn execute(session: &SessionContext, statement: Statement, printer: &Printer) -> Result<(), CliError> {
     let started = Instant::now();
     let plan = plan_statement(&session.state(), statement).await?;
@@ -195,14 +158,5 @@ mod tests {
         ];
         assert_eq!(pieces(script), cut);
         assert_eq!(pieces(" \n"), []);
-    }
-
-    #[test]
-    fn statements_before_a_mistake_are_kept() {
-        let state = SessionContext::new().state();
-        let (statements, unparsed) = parse(&state, ";SELECT ';'; ;SELECT 2; SELEC 3; SELECT 4").unwrap();
-        assert_eq!(statements.len(), 2);
-        assert!(unparsed.unwrap().to_string().contains("SELEC"));
-        assert!(parse(&state, "SELECT 1 SELECT 2").unwrap().1.is_some());
     }
 }

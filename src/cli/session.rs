@@ -23,9 +23,8 @@ pub(super) async fn open(args: &TableArgs) -> Result<SessionContext, CliError> {
     }
     let session = engine::session_context(config, runtime.build_arc()?)?;
     for (key, value) in &args.settings {
-        let state = session.state_ref();
-        let set = state.write().config_mut().options_mut().set(key, value);
-        set.map_err(|e| CliError::Usage(format!("--set {key}={value}: {}", crate::flight::describe(&e))))?;
+        engine::configure(&session, key, value)
+            .map_err(|e| CliError::Usage(format!("--set {key}={value}: {}", crate::flight::describe(&e))))?;
     }
     register(&session, args).await?;
     Ok(session)

@@ -185,7 +185,7 @@ impl<'a> Block<'a> {
     }
 
     /// The elements' native bytes.
-    pub(super) fn bytes(&self) -> &'a [u8] {
+    pub fn bytes(&self) -> &'a [u8] {
         fn of<T: Number>(values: &[T]) -> &[u8] {
             // SAFETY: only types without padding implement `Number`, and any byte is a valid u8.
             unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }

@@ -9,10 +9,11 @@ use super::options::bad;
 use super::said::Said;
 use super::{NamePattern, OpenOptions};
 use crate::source::Source;
-use crate::tgm::{DType, File, Limits, Map, Message, Object, Value};
+use crate::tgm::{DType, File, Map, Message, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::hash_map::Entry as Slot;
 use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What the objects of a group have in common.
@@ -62,14 +63,14 @@ struct Named {
 /// The state of the pass.
 struct Collector<'a> {
     options: &'a OpenOptions,
-    limits: &'a Limits,
     out: Collected,
     /// Number of the file at hand.
     file: u32,
     names: HashMap<String, Option<Named>>,
     hints: HashMap<Hint, Arc<Hint>>,
     groups: HashMap<GroupKey, usize>,
-    messages: u64,
+    /// Whether there was a message before.
+    begun: bool,
     keyed: bool,
 }
 
@@ -78,17 +79,11 @@ struct Collector<'a> {
 /// # Errors
 /// Those of the files and messages, of coordinates, and [`Error::Option`] for a `variable_key` or `variables` that
 /// fit nothing.
-pub(super) fn collect(
-    location: &str,
-    files: &Files,
-    options: &OpenOptions,
-    limits: &Limits,
-) -> Result<Collected> {
+pub(super) fn collect(files: &Files, options: &OpenOptions) -> Result<Collected> {
     let mut collector = Collector {
         options,
-        limits,
         out: Collected {
-            objects: ObjectsBuilder::new(limits),
+            objects: ObjectsBuilder::new(&options.limits),
             facts: Facts::default(),
             labels: Vec::new(),
             name_labels: Vec::new(),
@@ -100,7 +95,7 @@ pub(super) fn collect(
         names: HashMap::new(),
         hints: HashMap::new(),
         groups: HashMap::new(),
-        messages: 0,
+        begun: false,
         keyed: false,
     };
     let sources = files.open()?;
@@ -109,7 +104,7 @@ pub(super) fn collect(
         collector.file = collector.out.objects.source(&source);
         collector.file(&source)?;
     }
-    collector.finish(location)
+    collector.finish()
 }
 
 impl Collector<'_> {
@@ -124,17 +119,18 @@ impl Collector<'_> {
 
     /// Takes in a file, one message after the other, so that the metadata of only one is held.
     fn file(&mut self, source: &Arc<dyn Source>) -> Result<()> {
-        let (wanted, limits) = (self.options.message_index, self.limits);
+        let (wanted, limits) = (self.options.message_index, &self.options.limits);
         let mut failed = false;
-        let result = File::each(&**source, limits, |index, message| {
+        let result = File::until(&**source, limits, |index, message| {
             if wanted.is_some_and(|wanted| wanted != index) {
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
             }
-            match message {
+            let taken = match message {
                 Ok(message) => self.message(source, &message),
                 Err(error) => self.skip(error),
-            }
-            .inspect_err(|_| failed = true)
+            };
+            taken.inspect_err(|_| failed = true)?;
+            Ok(if wanted.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         });
         match (result, wanted) {
             (Ok(count), Some(wanted)) if wanted >= count => {
@@ -150,13 +146,12 @@ impl Collector<'_> {
 
     fn message(&mut self, source: &Arc<dyn Source>, message: &Message) -> Result<()> {
         let metadata = &message.metadata;
-        if self.messages == 0 {
+        if !std::mem::replace(&mut self.begun, true) {
             self.out.attributes = metadata.extra.clone();
             self.out.attributes.remove("dim_names");
         } else {
             keep_common(&mut self.out.attributes, |key| metadata.extra.get(key));
         }
-        self.messages += 1;
         let none = Map::new();
         for (index, object) in message.objects.iter().enumerate() {
             let base = metadata.base.get(index).unwrap_or(&none);
@@ -182,9 +177,7 @@ impl Collector<'_> {
             if !one_axis && !self.options.variables.is_empty() {
                 return Ok(()); // not among the variables to keep
             }
-            let attributes = || said.attributes();
-            let verify = self.options.verify_hash;
-            return self.out.coords.add(name, source, object, attributes, verify, self.limits);
+            return self.out.coords.add(name, source, object, || said.attributes(), self.options);
         }
         let by_key = self.options.variable_key.as_ref().and_then(|key| said.first(&[key]));
         self.keyed |= by_key.is_some();
@@ -251,7 +244,7 @@ impl Collector<'_> {
         self.out.groups.push(Group { key, rows: vec![row], attributes: said.attributes() });
     }
 
-    fn finish(self, location: &str) -> Result<Collected> {
+    fn finish(self) -> Result<Collected> {
         let Self { out, options, names, keyed, .. } = self;
         if let (Some(key), false, false) = (&options.variable_key, keyed, names.is_empty()) {
             return Err(bad("variable_key", key, "no object has this key"));
@@ -268,10 +261,6 @@ impl Collector<'_> {
                 &patterns.join(","),
                 format!("no variable matches; there are {there}"),
             ));
-        }
-        if out.labels.is_empty() && out.coords.list().is_empty() {
-            let what = format!("no tensors in {} messages of {} files", self.messages, out.objects.files());
-            return Err(Error::Grid { name: location.into(), what });
         }
         Ok(out)
     }

@@ -2,6 +2,7 @@
 
 use super::times::CfUnits;
 use super::types::values_array;
+use super::{Dim, OpenOptions};
 use crate::codec::{DecodeStats, Pipeline, Scratch, Verify};
 use crate::source::Source;
 use crate::tgm::{self, Limits, Map, Object, Value};
@@ -45,6 +46,14 @@ pub(super) fn canonical(name: &str) -> Option<&'static str> {
     }
 }
 
+impl Coord {
+    /// The dim that it labels.
+    pub(super) fn dim(&self) -> Dim {
+        let (attributes, params) = (self.attributes.clone(), self.object.descriptor.params.clone());
+        Dim { attributes, params, ..Dim::new(self.name, Arc::clone(&self.array)) }
+    }
+}
+
 impl Coords {
     /// All of them.
     pub(super) fn list(&self) -> &[Coord] {
@@ -68,8 +77,7 @@ impl Coords {
         source: &Arc<dyn Source>,
         object: &Arc<Object>,
         attributes: impl FnOnce() -> Map,
-        verify: Verify,
-        limits: &Limits,
+        options: &OpenOptions,
     ) -> Result<()> {
         let shape = &object.descriptor.shape;
         if shape.len() != 1 {
@@ -87,8 +95,9 @@ impl Coords {
             return Ok(());
         }
         let mut attributes = attributes();
-        let array = self.decode(source, object, verify, limits)?;
-        let array = if name == "time" { as_timestamps(array, &mut attributes) } else { array };
+        let array = self.decode(source, object, options.verify_hash, &options.limits)?;
+        let times = name == "time" && options.decode_times;
+        let array = if times { as_timestamps(array, &mut attributes) } else { array };
         match known {
             None => {
                 let (source, object) = (Arc::clone(source), Arc::clone(object));

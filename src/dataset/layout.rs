@@ -137,10 +137,10 @@ impl<'a> Layout<'a> {
                 continue; // a dim of a pattern already
             }
             let place = |row: &u32| self.collected.objects.place(*row);
+            let position = |at: Option<u64>| Label::Int(at.unwrap_or(0) as i64);
             let codes = match name.as_str() {
-                "message" => {
-                    Codes::new(rows.iter().map(|row| Label::Int(place(row).message.unwrap_or(0) as i64)))
-                }
+                "object" => Codes::new(rows.iter().map(|row| position(place(row).object))),
+                "message" => Codes::new(rows.iter().map(|row| position(place(row).message))),
                 "file" => Codes::new(rows.iter().map(|row| Label::Text(place(row).file))),
                 key => match keys::named(&self.collected.facts, rows, key, self.options.raw_keys) {
                     Some(Ok(candidate)) => {
@@ -205,7 +205,9 @@ impl<'a> Layout<'a> {
                 what.push_str(&format!("; `{key}` can't tell them apart, as some objects lack it"));
             }
             (None, None, _) => {
-                what.push_str("; the option `stack` = 'message' or 'file' stacks them as they come");
+                what.push_str(
+                    "; the option `stack` = 'object', 'message' or 'file' stacks them as they come",
+                );
             }
             _ => {}
         }

@@ -3,8 +3,11 @@
 //! ```text
 //! location (file, list, glob, {pattern}) -> tgm::File each -> names, dims, hypercubes -> Dataset of GridTables
 //! ```
+//! `arrays` puts the variables of all tables side by side, for libraries of arrays.
+//!
 //! Opening reads framing, metadata and coordinate objects only; no other payload is decoded.
 
+mod arrays;
 mod axes;
 mod choose;
 mod collect;
@@ -28,11 +31,12 @@ mod tables;
 mod times;
 mod types;
 
+pub use arrays::{Array, ArraySet};
 pub use index::{IndexState, IndexUse};
 pub use location::Location;
 pub use model::{Chunk, Dataset, Dim, GridTable, Variable};
 pub use objects::{ChunkFacts, Chunks};
-pub use open::open;
+pub use open::{open, open_or_empty};
 pub use options::{GridChoice, Missing, OPTIONS, OpenOptions, OptionDoc};
 pub use pattern::NamePattern;
 pub use said::ObjectName;

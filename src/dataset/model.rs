@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub struct Dataset {
     /// Tables, in order of first appearance.
     pub tables: Vec<Arc<GridTable>>,
+    /// Coordinates of the files that label no dim of any table.
+    pub coords: Vec<Dim>,
     /// Message-wide attributes that are the same in all messages.
     pub attributes: Map,
     /// Whether it was read from an index.
@@ -44,8 +46,13 @@ pub struct Dim {
     /// One label for each position, without nulls: as stored (`Float32`, `Float64`, ints), `Timestamp(ns)` for
     /// times, `Utf8`, or `Int64` positions where there are no labels.
     pub coord: ArrayRef,
+    /// Whether the labels are of the data: those of a coordinate, or of what objects are stacked along. Else they
+    /// are positions.
+    pub labelled: bool,
     /// Attributes of the coord object.
     pub attributes: Map,
+    /// Codec parameters of the coord object.
+    pub params: Map,
 }
 
 /// A named tensor over the dims of its table.
@@ -96,6 +103,11 @@ impl Chunk {
 }
 
 impl Dim {
+    /// A dim with labels and no attributes.
+    pub fn new(name: impl Into<String>, coord: ArrayRef) -> Self {
+        Self { name: name.into(), coord, labelled: true, attributes: Map::new(), params: Map::new() }
+    }
+
     /// Number of positions.
     pub fn len(&self) -> usize {
         self.coord.len()

@@ -10,14 +10,15 @@
 
 use super::Chunk;
 use crate::codec::Pipeline;
-use crate::source::Source;
-use crate::tgm::{self, Descriptor, Limits, Object, Value};
+use crate::source::{Source, Stamp};
+use crate::tgm::{self, Descriptor, Limits, Map, Object, Value};
 use crate::{Error, Place, Result};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use xxhash_rust::xxh3::Xxh3;
 
 /// Parameters of simple packing that differ from field to field.
 const REFERENCE: &str = "sp_reference_value";
@@ -101,6 +102,9 @@ pub struct Chunks {
     holes: usize,
     /// Kinds that occur.
     kinds: Arc<[u32]>,
+    /// The only record, if there is one only.
+    only: Option<u32>,
+    identity: Arc<OnceLock<u64>>,
 }
 
 impl Kind {
@@ -220,11 +224,6 @@ impl ObjectsBuilder {
         self.sources.len() as u32 - 1
     }
 
-    /// Number of files.
-    pub(super) fn files(&self) -> usize {
-        self.sources.len()
-    }
-
     /// File, message and object of row `row`.
     pub(super) fn place(&self, row: u32) -> Place {
         self.records[row as usize].place(&self.sources)
@@ -300,6 +299,15 @@ fn room(records: usize) -> Box<[OnceLock<Arc<Chunk>>]> {
     (0..kept).map(|_| OnceLock::new()).collect()
 }
 
+/// A number for the state of a file.
+fn print_of(stamp: &Stamp) -> u64 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&stamp.len.to_le_bytes());
+    hasher.update(&stamp.modified_ns.to_le_bytes());
+    hasher.update(stamp.tag.as_deref().unwrap_or_default().as_bytes());
+    hasher.digest()
+}
+
 fn is_packing(key: &str) -> bool {
     key == REFERENCE || key == BINARY
 }
@@ -359,7 +367,14 @@ impl Chunks {
         }
         let kinds = (0..).zip(seen).filter_map(|(kind, seen)| seen.then_some(kind)).collect();
         let holes = rows.iter().filter(|row| row.is_none()).count();
-        Self { objects, rows: rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect(), holes, kinds }
+        let only = rows.first().copied().flatten().filter(|_| rows.len() == 1);
+        let rows = rows.into_iter().map(|row| row.unwrap_or(HOLE)).collect();
+        Self { objects, rows, holes, kinds, only, identity: Arc::default() }
+    }
+
+    /// No chunks, of the same objects: those of a grid without cells.
+    pub(super) fn emptied(self) -> Self {
+        Self { rows: Arc::default(), holes: 0, ..self }
     }
 
     /// Number of chunks, holes included.
@@ -392,6 +407,36 @@ impl Chunks {
             Some(row) => self.objects.verify_once(row, chunk),
             None => Ok(()),
         }
+    }
+
+    /// A number for the state that the data is in: of the size, time of modification and tag of the file of each chunk,
+    /// and where in it the chunk lies. Paths don't count. The same in every process; computed when first asked for.
+    pub fn identity(&self) -> u64 {
+        *self.identity.get_or_init(|| {
+            let stamps: Vec<u64> =
+                self.objects.sources.iter().map(|source| print_of(source.stamp())).collect();
+            let mut hasher = Xxh3::new();
+            for &row in self.rows.iter() {
+                let (stamp, region) = match self.objects.records.get(row as usize) {
+                    Some(record) => (stamps[record.source as usize], record.region),
+                    None => (0, (u64::MAX, u64::MAX)),
+                };
+                [stamp, region.0, region.1].iter().for_each(|number| hasher.update(&number.to_le_bytes()));
+            }
+            hasher.digest()
+        })
+    }
+
+    /// Whether the files of these chunks still are in the state that is read.
+    ///
+    /// # Errors
+    /// As [`Source::unchanged`], of the first file of which it isn't so.
+    pub fn unchanged(&self, chunks: impl Iterator<Item = u64>) -> Result<()> {
+        let source = |row: u32| self.objects.records[row as usize].source;
+        let mut sources: Vec<u32> = chunks.filter_map(|chunk| self.row(chunk)).map(source).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        sources.into_iter().try_for_each(|source| self.objects.sources[source as usize].unchanged())
     }
 
     /// What reading that chunk costs; `None` as for [`Chunks::get`].
@@ -433,6 +478,18 @@ impl Chunks {
             let kind = &self.objects.kinds[kind as usize];
             (kind.descriptor.len(), matches!(kind.first, Ok(true)))
         })
+    }
+
+    /// The parameters that the descriptors of all its objects share.
+    pub(super) fn params(&self) -> Map {
+        if let Some(only) = self.only {
+            let object = self.objects.object(&self.objects.records[only as usize]);
+            return object.descriptor.params.clone();
+        }
+        let mut kinds = self.kinds.iter().map(|&kind| &self.objects.kinds[kind as usize].descriptor.params);
+        let mut params = kinds.next().cloned().unwrap_or_default();
+        kinds.for_each(|other| params.retain(|key, value| other.get(key) == Some(value)));
+        params
     }
 
     /// The first kind's error, of those that occur; what matters is whether metadata can be read at all.

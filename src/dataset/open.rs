@@ -1,13 +1,13 @@
 //! From files to tables.
 
 use super::collect::Collected;
+use super::coords::Coord;
 use super::index::{self, Found, Origin};
 use super::layout::Layout;
 use super::location::Files;
 use super::options::bad;
 use super::{Dataset, GridChoice, GridTable, IndexState, Location, OpenOptions, collect, tables};
-use crate::Result;
-use crate::tgm::Limits;
+use crate::{Error, Result};
 use std::sync::Arc;
 
 /// Opens every file of `location` and lays its objects out as tables. Only framing, metadata and coordinate
@@ -20,11 +20,22 @@ use std::sync::Arc;
 /// options that fit nothing, [`Error::Index`](crate::Error::Index) for an index that is required. An object that
 /// can't be decoded keeps its error in its [`Chunk`](super::Chunk).
 pub fn open(location: &Location, options: &OpenOptions) -> Result<Dataset> {
-    let limits = &options.limits;
+    let dataset = open_or_empty(location, options)?;
+    if dataset.tables.is_empty() {
+        return Err(Error::Grid { name: location.to_string(), what: "no message holds a tensor".into() });
+    }
+    Ok(dataset)
+}
+
+/// As [`open`], but files without any tensor are a dataset without tables.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_or_empty(location: &Location, options: &OpenOptions) -> Result<Dataset> {
     let files = location.resolve()?;
-    let dataset = match index::find(location, &files, options, limits)? {
+    let dataset = match index::find(location, &files, options, &options.limits)? {
         Found::Fresh(dataset) => dataset,
-        Found::Not(state) => scan(location, files, options, limits, state)?,
+        Found::Not(state) => scan(location, files, options, state)?,
     };
     match &options.grid {
         Some(grid) => only(dataset, grid),
@@ -33,21 +44,18 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Dataset> {
 }
 
 /// Makes a dataset of what the files say.
-fn scan(
-    location: &Location,
-    files: Files,
-    options: &OpenOptions,
-    limits: &Limits,
-    index: IndexState,
-) -> Result<Dataset> {
-    let collected = collect::collect(&location.to_string(), &files, options, limits)?;
+fn scan(location: &Location, files: Files, options: &OpenOptions, index: IndexState) -> Result<Dataset> {
+    let collected = collect::collect(&files, options)?;
     let cubes = Layout::new(&collected, options, &files)?.cubes()?;
     let Collected { objects, coords, attributes, .. } = collected;
     let objects = Arc::new(objects.finish());
     let tables = tables::tables(&objects, &coords, cubes, options.missing)?;
     let tables: Vec<_> = tables.into_iter().map(Arc::new).collect();
+    let used =
+        |name: &str| tables.iter().flat_map(|table| &table.dims).any(|dim| dim.labelled && dim.name == name);
+    let coords = coords.list().iter().filter(|coord| !used(coord.name)).map(Coord::dim).collect();
     let origin = Arc::new(Origin::new(location, files, options, objects, tables.clone()));
-    Ok(Dataset { tables, attributes, index, origin })
+    Ok(Dataset { tables, coords, attributes, index, origin })
 }
 
 /// Keeps the tables of one grid.

@@ -43,7 +43,7 @@ pub const OPTIONS: &[OptionDoc] = &[
     },
     OptionDoc {
         name: "stack",
-        values: "comma-separated metadata keys, such as mars.step; also `message` and `file`",
+        values: "comma-separated metadata keys, such as mars.step; also `object`, `message` and `file`",
         default: "the keys that tell the objects apart",
         help: "The metadata keys along which objects are stacked, outermost first, instead of those found.",
     },
@@ -53,6 +53,12 @@ pub const OPTIONS: &[OptionDoc] = &[
         default: "false",
         help: "Stacked dims are called and labelled as in the metadata (`levelist`, `date` and `time`) instead of \
                `level` and one `time` of timestamps.",
+    },
+    OptionDoc {
+        name: "decode_times",
+        values: "true or false",
+        default: "true",
+        help: "Whether the coordinate `time` becomes timestamps where its attribute `units` is a CF unit since a date.",
     },
     OptionDoc {
         name: "message_index",
@@ -145,6 +151,8 @@ pub struct OpenOptions {
     pub stack: Option<Vec<String>>,
     /// Names and labels of stacked dims as in the metadata.
     pub raw_keys: bool,
+    /// Whether a coordinate `time` in CF units becomes timestamps.
+    pub decode_times: bool,
     /// The one message of each file to read.
     pub message_index: Option<u64>,
     /// The one grid to keep.
@@ -173,6 +181,7 @@ impl Default for OpenOptions {
             dim_names: None,
             stack: None,
             raw_keys: false,
+            decode_times: true,
             message_index: None,
             grid: None,
             missing: Missing::Error,
@@ -213,6 +222,7 @@ impl OpenOptions {
             "dim_names" => self.dim_names = Some(distinct(key, value)?),
             "stack" => self.stack = Some(distinct(key, value)?),
             "raw_keys" => self.raw_keys = boolean(key, value)?,
+            "decode_times" => self.decode_times = boolean(key, value)?,
             "message_index" => {
                 let index = value.trim().parse();
                 self.message_index = Some(index.map_err(|_| bad(key, value, "an integer from 0"))?);

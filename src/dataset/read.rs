@@ -59,6 +59,17 @@ pub struct ReadStats {
     pub decode: DecodeStats,
 }
 
+impl ReadStats {
+    /// Adds what `other` did.
+    pub fn add(&mut self, other: &Self) {
+        self.chunks_decoded += other.chunks_decoded;
+        self.chunks_constant += other.chunks_constant;
+        self.chunks_packed += other.chunks_packed;
+        self.objects_opened += other.objects_opened;
+        self.decode.add(&other.decode);
+    }
+}
+
 /// Reads parts of variables, one worker's worth: buffers are reused from part to part.
 #[derive(Debug, Default)]
 pub struct Reader {
@@ -165,6 +176,9 @@ impl Reader {
         self.stats.chunks_packed += u64::from(stats.elements_packed > 0);
         self.stats.decode.add(&stats);
         decoded?;
+        let (what, bytes) = (if whole { "full" } else { "partial" }, stats.bytes_read);
+        let len = pipeline.len();
+        tracing::debug!("{}: {what} read: {wanted} of {len} elements, {bytes} bytes", chunk.object.place);
         if let [first, .., last] | [first @ last] = self.ranges.as_slice() {
             chunk.source.done_with(chunk.bytes_of(first.start..last.start + last.count));
         }

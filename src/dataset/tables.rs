@@ -1,14 +1,13 @@
 //! The third pass: cubes with the same dims become the columns of one table.
 
 use super::axes::Axis;
-use super::coords::Coords;
+use super::coords::{Coord, Coords};
 use super::labels::{Codes, Label, array, in_order};
 use super::layout::Cube;
 use super::objects::Objects;
 use super::stats::VariableStats;
 use super::{Chunks, Dim, GridTable, Missing, Variable};
 use crate::tensor::ChunkGrid;
-use crate::tgm::Map;
 use crate::{Error, Place, Result};
 use arrow::array::{ArrayRef, Int64Array};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -83,13 +82,8 @@ struct Builder<'a> {
 impl Builder<'_> {
     /// The tables of a location that holds coordinates only: one for each.
     fn coords_alone(&self) -> Vec<GridTable> {
-        let dim = |coord: usize| GridTable { dims: vec![self.coord(coord)], variables: Vec::new() };
-        (0..self.coords.list().len()).map(dim).collect()
-    }
-
-    fn coord(&self, coord: usize) -> Dim {
-        let coord = &self.coords.list()[coord];
-        Dim { name: coord.name.into(), coord: Arc::clone(&coord.array), attributes: coord.attributes.clone() }
+        let dim = |coord: &Coord| GridTable { dims: vec![coord.dim()], variables: Vec::new() };
+        self.coords.list().iter().map(dim).collect()
     }
 
     fn table(&mut self, cubes: Vec<Cube>) -> Result<GridTable> {
@@ -98,19 +92,15 @@ impl Builder<'_> {
         check_columns(&cubes, &labels)?;
         let variables: Vec<Variable> =
             cubes.into_iter().map(|cube| self.variable(cube, &labels)).collect::<Result<_>>()?;
-        let stacked = labels.iter().map(|(name, labels)| Dim {
-            name: name.clone(),
-            coord: array(labels),
-            attributes: Map::new(),
-        });
+        let stacked = labels.iter().map(|(name, labels)| Dim::new(name, array(labels)));
         let mut dims: Vec<Dim> = stacked.collect();
         for axis in &axes {
             dims.push(match axis.coord {
-                Some(coord) => self.coord(coord),
+                Some(coord) => self.coords.list()[coord].dim(),
                 None => {
                     self.check_positions(axis, &variables)?;
                     let coord = self.positions(axis.size as usize);
-                    Dim { name: axis.name.clone(), coord, attributes: Map::new() }
+                    Dim { labelled: false, ..Dim::new(&axis.name, coord) }
                 }
             });
         }
@@ -155,10 +145,10 @@ impl Builder<'_> {
         let inner = cube.axes.iter().map(|axis| axis.size);
         let shape: Vec<u64> = outer.clone().chain(inner.clone()).collect();
         let grid = ChunkGrid::try_new(shape, outer.map(|_| 1).chain(inner.clone()).collect())?;
+        let mut chunks = Chunks::new(Arc::clone(self.objects), rows);
         if inner.clone().any(|size| size == 0) {
-            rows.clear(); // a grid without cells has no chunks
+            chunks = chunks.emptied();
         }
-        let chunks = Chunks::new(Arc::clone(self.objects), rows);
         if let Some(error) = chunks.errors().find(|error| matches!(error, Error::Metadata { .. })) {
             return Err(error.clone());
         }

@@ -221,7 +221,7 @@ mod tests {
     use datafusion::scalar::ScalarValue;
 
     fn dim(name: &str, coord: ArrayRef) -> Dim {
-        Dim { name: name.into(), coord, attributes: Default::default() }
+        Dim::new(name, coord)
     }
 
     /// time (24 months), level, latitude (descending).

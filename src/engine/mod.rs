@@ -16,6 +16,7 @@
 //! mended    rules that put right what DataFusion's own get wrong
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
 //! stream    batches made on blocking threads, a step ahead of their consumer
+//! statements  scripts, cut into statements and run
 //! analyze   ANALYZE TABLE: statistics of chunks, computed at once
 //! leaf      what plans without inputs have in common
 //! functions std, and sum of integers without overflow
@@ -32,6 +33,7 @@ pub mod metrics;
 pub mod provider;
 pub mod scan;
 pub mod session;
+pub mod statements;
 pub mod types;
 
 mod batches;
@@ -40,7 +42,7 @@ mod columns;
 mod filter;
 mod functions;
 mod labels;
-mod layout;
+pub(crate) mod layout;
 mod leaf;
 mod mended;
 mod named;
@@ -50,13 +52,13 @@ mod request;
 mod rows;
 mod sides;
 mod sieve;
-mod stream;
+pub(crate) mod stream;
 mod verdict;
 
 pub use config::MillibarConfig;
 pub use provider::TensorTable;
 pub use scan::TensorScanExec;
-pub use session::{memory_pool, register, session_context};
+pub use session::{configure, memory_pool, register, session_context};
 
 use datafusion::common::DataFusionError;
 

@@ -244,7 +244,7 @@ mod tests {
     };
 
     fn found(coord: ArrayRef, value: ScalarValue) -> Result<Option<ScalarValue>> {
-        label(&Dim { name: "d".into(), coord, attributes: Default::default() }, &value)
+        label(&Dim::new("d", coord), &value)
     }
 
     fn of_floats(labels: Vec<f32>, value: f64) -> Option<f32> {

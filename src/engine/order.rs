@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn dims_in_words() {
         let coord: ArrayRef = Arc::new(Int64Array::from(vec![1000, 850, 500, 250, 100]));
-        let dim = Dim { name: "level".into(), coord, attributes: Default::default() };
+        let dim = Dim::new("level", coord);
         let say = |positions: Vec<u64>| describe(&dim, &DimSelection::from_indices(positions));
         assert_eq!(say(vec![2]), "level=[500] (1 of 5)");
         assert_eq!(say(vec![0, 4]), "level=[1000,100] (2 of 5)");

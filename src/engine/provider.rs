@@ -4,6 +4,7 @@ use super::config::{Share, TableOverrides};
 use super::scan::{ColumnSource, TensorScanExec};
 use super::{external, filter, types};
 use crate::dataset::{self, Dataset, GridTable, IndexState, Location, OpenOptions};
+use crate::tgm::Map;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::{Session, TableProvider};
@@ -21,6 +22,8 @@ pub struct TensorTable {
     grid: Arc<GridTable>,
     schema: SchemaRef,
     overrides: TableOverrides,
+    /// Message-wide attributes of the dataset.
+    attributes: Arc<Map>,
     /// Why an index that is there wasn't used.
     note: Option<Arc<str>>,
 }
@@ -29,16 +32,21 @@ impl TensorTable {
     /// A table over `grid`; `name` is what plans call it.
     pub fn new(name: impl Into<Arc<str>>, grid: Arc<GridTable>, overrides: TableOverrides) -> Self {
         let schema = types::schema_of(&grid);
-        Self { name: name.into(), grid, schema, overrides, note: None }
+        Self { name: name.into(), grid, schema, overrides, attributes: Arc::default(), note: None }
     }
 
-    /// The same table, whose plans say what became of the index of its dataset if it wasn't used.
-    fn with_index(self, state: &IndexState) -> Self {
-        let note = match state {
+    /// The same table with the attributes of its dataset; plans say what became of the index if it wasn't used.
+    fn of_dataset(self, dataset: &Dataset) -> Self {
+        let note = match &dataset.index {
             IndexState::Ignored(why) => Some(Arc::clone(why)),
             IndexState::Absent | IndexState::Used(_) => None,
         };
-        Self { note, ..self }
+        Self { attributes: Arc::new(dataset.attributes.clone()), note, ..self }
+    }
+
+    /// Message-wide attributes that are the same in all messages of its dataset.
+    pub fn attributes(&self) -> &Map {
+        &self.attributes
     }
 
     /// Why an index that is there wasn't used.
@@ -119,7 +127,7 @@ pub struct Opened {
 
 impl Opened {
     fn table(&self, name: impl Into<Arc<str>>, grid: &Arc<GridTable>) -> TensorTable {
-        TensorTable::new(name, Arc::clone(grid), self.overrides).with_index(&self.dataset.index)
+        TensorTable::new(name, Arc::clone(grid), self.overrides).of_dataset(&self.dataset)
     }
 
     /// The only table, as `name`.

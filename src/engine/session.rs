@@ -57,6 +57,14 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
     Ok(ctx)
 }
 
+/// Sets `key` to `value`, as `SET` does.
+///
+/// # Errors
+/// Those of DataFusion for keys that don't exist and values that aren't accepted.
+pub fn configure(ctx: &SessionContext, key: &str, value: &str) -> Result<()> {
+    ctx.state_ref().write().config_mut().options_mut().set(key, value)
+}
+
 /// A pool of `bytes` for queries. Operators that can spill share what the others leave, each alike, so that none is
 /// left without the little that it needs to spill; errors name who holds most.
 pub fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {

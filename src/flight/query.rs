@@ -4,6 +4,7 @@ use super::parameters;
 use super::status::status_of;
 use super::ticket::QueryTicket;
 use super::wire::wire_schema;
+use crate::engine::MillibarConfig;
 use crate::engine::analyze::plan_statement;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -11,6 +12,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -20,6 +22,7 @@ use datafusion::sql::sqlparser::ast;
 use futures::stream::{self, BoxStream, StreamExt};
 use std::future::Future;
 use std::io;
+use std::num::NonZero;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::mpsc;
@@ -42,6 +45,16 @@ pub(super) struct Queries {
 pub(super) struct Planned {
     session: SessionContext,
     plan: Arc<dyn ExecutionPlan>,
+}
+
+/// Where slabs are read, and how.
+pub(super) struct Readers {
+    pub(super) config: MillibarConfig,
+    pub(super) memory: Arc<dyn MemoryPool>,
+    /// That one request may keep busy.
+    pub(super) threads: NonZero<usize>,
+    /// Runs blocking work.
+    pub(super) handle: Handle,
 }
 
 /// A table of the catalog.
@@ -106,6 +119,25 @@ impl Queries {
         Ok(Results { schema, batches })
     }
 
+    /// Runs `work` on the threads of queries; dropping the future stops it where it waits.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
+        self.threads.run(work).await
+    }
+
+    /// Where slabs are read: settings and memory of the shared session, on threads beside those of queries.
+    pub(super) fn readers(&self) -> Readers {
+        let state = self.shared.state();
+        Readers {
+            config: MillibarConfig::of(state.config_options()),
+            memory: Arc::clone(&self.shared.runtime_env().memory_pool),
+            threads: NonZero::new(state.config().target_partitions()).unwrap_or(NonZero::<usize>::MIN),
+            handle: self.threads.handle.clone(),
+        }
+    }
+
     /// Every table of the catalog, in order of its name.
     pub(super) async fn tables(&self) -> Result<Vec<CatalogTable>, Status> {
         let mut tables = Vec::new();
@@ -126,6 +158,21 @@ impl Queries {
         }
         tables.sort_by_key(|table| table.name.to_string());
         Ok(tables)
+    }
+
+    /// The table of the default schema that is called `name`.
+    pub(super) async fn table(&self, name: &str) -> Result<Option<CatalogTable>, Status> {
+        let (catalog, schema) = self.defaults();
+        let catalogs = Arc::clone(self.shared.state().catalog_list());
+        let tables = catalogs.catalog(&catalog).and_then(|catalog| catalog.schema(&schema));
+        // The catalog would also open files by their path; see `check_table`.
+        let Some(tables) = tables.filter(|tables| tables.table_names().iter().any(|known| known == name))
+        else {
+            return Ok(None);
+        };
+        let found = tables.table(name).await.map_err(|e| status_of(&e))?;
+        let name = TableReference::full(catalog, schema, name);
+        Ok(found.map(|provider| CatalogTable { name, provider }))
     }
 
     /// Names of catalogs and their schemas, in order.
@@ -248,7 +295,7 @@ async fn next_batch(running: Option<Running>) -> Option<(Result<RecordBatch, Sta
     }
 }
 
-fn broken_off(error: &tokio::task::JoinError) -> Status {
+pub(super) fn broken_off(error: &tokio::task::JoinError) -> Status {
     if error.is_panic() {
         Status::internal("the query failed in an unexpected way; the server's log says more")
     } else {

@@ -1,7 +1,7 @@
 //! The server's life: from a bound listener to a clean stop.
 
 use super::FlightServer;
-use arrow_flight::flight_service_server::FlightServiceServer;
+use super::grpc::Lending;
 use std::future::Future;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -30,7 +30,7 @@ pub async fn serve(
     let serving = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(FlightServiceServer::new(server))
+        .add_service(Lending::new(server))
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone, which only happens when this future is, too.
             let _ = stopped.await;

@@ -1,17 +1,21 @@
 //! The Flight service: SQL text and table names as descriptors; Flight SQL commands go to [`SqlService`].
 
 use super::query::{CatalogTable, Queries};
+use super::slab::{self, Slab, SlabRequest};
 use super::sql::SqlService;
-use super::ticket::{QueryTicket, TicketError};
+use super::ticket::{QueryTicket, TensorTicket, Ticket, TicketError};
 use super::wire::{flight_data, wire_schema};
+use crate::dataset::read::ReadOptions;
+use crate::engine::TensorTable;
 use arrow_flight::flight_descriptor::DescriptorType;
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::sql::Any;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
-    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket,
+    HandshakeRequest, HandshakeResponse, IpcMessage, PollInfo, PutResult, SchemaAsIpc, SchemaResult,
+    Ticket as FlightTicket,
 };
-use datafusion::arrow::datatypes::Schema;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use datafusion::common::TableReference;
 use datafusion::common::stats::Precision;
@@ -29,7 +33,8 @@ pub(super) type Answer<T> = Result<Response<T>, Status>;
 /// | descriptor | result |
 /// | --- | --- |
 /// | `for_command("SELECT ...")` | of the statement |
-/// | `for_path("table")` | every row of the table |
+/// | `for_path("table")` | the labels of a table of tensors, and what its variables are; every row of other tables |
+/// | `for_path("table", "variable")`, `for_command` of a slab request | cells as tensors, an endpoint for each block |
 /// | a Flight SQL command | of the command |
 pub struct FlightServer {
     queries: Arc<Queries>,
@@ -47,40 +52,126 @@ impl FlightServer {
         Ok(Self { queries, sql })
     }
 
-    /// A ticket for what a descriptor asks for, or `None` if it is a Flight SQL command.
-    async fn statement(&self, descriptor: &FlightDescriptor) -> Result<Option<QueryTicket>, Status> {
+    /// What a descriptor asks for.
+    async fn wanted(&self, descriptor: &FlightDescriptor) -> Result<Wanted, Status> {
+        let command = &descriptor.cmd;
         match descriptor.r#type() {
-            DescriptorType::Cmd if is_flight_sql(&descriptor.cmd) => Ok(None),
-            DescriptorType::Cmd => match std::str::from_utf8(&descriptor.cmd) {
-                Ok(sql) => Ok(Some(QueryTicket::new(sql))),
+            DescriptorType::Cmd if is_flight_sql(command) => Ok(Wanted::FlightSql),
+            DescriptorType::Cmd if SlabRequest::is_one(command) => {
+                let request = SlabRequest::parse(command)?;
+                let table = self.tensor_table(&request.table).await?;
+                Ok(Wanted::Slab(table, request))
+            }
+            DescriptorType::Cmd => match std::str::from_utf8(command) {
+                Ok(sql) => Ok(Wanted::Rows(QueryTicket::new(sql))),
                 Err(_) => Err(Status::invalid_argument(
-                    "the command is neither SQL text in UTF-8 nor a Flight SQL message",
+                    "the command is neither SQL text in UTF-8, nor a slab request, nor a Flight SQL message",
                 )),
             },
-            DescriptorType::Path => {
-                let sql = self.statement_of_path(&descriptor.path).await?;
-                Ok(Some(QueryTicket::new(sql)))
-            }
+            DescriptorType::Path => match descriptor.path.as_slice() {
+                [name] => match self.table(name).await? {
+                    (_, Some(tensors)) => Ok(Wanted::Coords(tensors, name.clone())),
+                    (table, None) => Ok(Wanted::Rows(QueryTicket::new(select_all(&table)))),
+                },
+                [name, variable] => {
+                    Ok(Wanted::Slab(self.tensor_table(name).await?, SlabRequest::all(name, variable)))
+                }
+                path => {
+                    let parts = path.len();
+                    let what =
+                        format!("a path is a table, or a table and a variable; this one has {parts} parts");
+                    Err(Status::invalid_argument(what))
+                }
+            },
             DescriptorType::Unknown => {
                 Err(Status::invalid_argument("the descriptor has neither a command nor a path"))
             }
         }
     }
 
-    async fn statement_of_path(&self, path: &[String]) -> Result<String, Status> {
-        let [name] = path else {
-            return Err(Status::invalid_argument(format!(
-                "a path names one table; this one has {} parts",
-                path.len()
-            )));
+    /// The table that `for_path` calls `name`, and its tensors if it has any.
+    async fn table(&self, name: &str) -> Result<(TableReference, Option<TensorTable>), Status> {
+        let found = match self.queries.table(name).await? {
+            Some(table) => Some(table),
+            None => {
+                let (tables, defaults) = (self.queries.tables().await?, self.queries.defaults());
+                tables.into_iter().find(|table| path_of(table, &defaults) == name)
+            }
         };
-        let tables = self.queries.tables().await?;
-        let defaults = self.queries.defaults();
-        match tables.iter().find(|table| path_of(table, &defaults) == *name) {
-            Some(table) => Ok(select_all(&table.name)),
-            None => Err(Status::not_found(format!("no table named `{name}`"))),
+        let table = found.ok_or_else(|| Status::not_found(format!("no table named `{name}`")))?;
+        let tensors = table.provider.downcast_ref::<TensorTable>().cloned();
+        Ok((table.name, tensors))
+    }
+
+    async fn tensor_table(&self, name: &str) -> Result<TensorTable, Status> {
+        let what =
+            || Status::invalid_argument(format!("table `{name}` is not one of tensors: it has rows only"));
+        self.table(name).await?.1.ok_or_else(what)
+    }
+
+    /// How cells of a table are read.
+    fn read_options(&self, table: &TensorTable) -> ReadOptions {
+        self.queries.readers().config.read_options(table.overrides())
+    }
+
+    fn coords_schema(&self, table: &TensorTable, name: &str) -> SchemaRef {
+        let nan_as_null = self.read_options(table).nan_as_missing;
+        slab::coords_schema(table.grid(), name, table.attributes(), nan_as_null)
+    }
+
+    /// What `GetFlightInfo` says of a descriptor; `None` for Flight SQL.
+    async fn describe(&self, descriptor: FlightDescriptor) -> Result<Option<FlightInfo>, Status> {
+        match self.wanted(&descriptor).await? {
+            Wanted::FlightSql => Ok(None),
+            Wanted::Rows(ticket) => {
+                let schema = self.queries.plan(&ticket).await?.schema();
+                info(&schema, descriptor, ticket.encode()).map(Some)
+            }
+            Wanted::Coords(table, name) => {
+                let ticket = slab::coords_ticket(table.grid(), &name).encode();
+                info(&self.coords_schema(&table, &name), descriptor, ticket).map(Some)
+            }
+            Wanted::Slab(table, request) => {
+                let work = async move { slab::info(table.grid(), &request, descriptor) };
+                self.queries.run(work).await.map(Some)
+            }
         }
     }
+
+    /// The messages that a tensor ticket stands for.
+    async fn tensors(
+        &self,
+        ticket: TensorTicket,
+    ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+        match ticket {
+            TensorTicket::Coords { table: name, identity } => {
+                let table = self.tensor_table(&name).await?;
+                slab::check_coords(table.grid(), &name, identity)?;
+                let schema = self.coords_schema(&table, &name);
+                let batch =
+                    slab::coords(table.grid(), &schema).map_err(|e| Status::internal(e.to_string()))?;
+                Ok(flight_data(schema, stream::iter([Ok(batch)])))
+            }
+            TensorTicket::Slab(ticket) => {
+                let table = self.tensor_table(&ticket.table).await?;
+                let options = self.read_options(&table);
+                let slab = self.queries.run(async move { Slab::of_ticket(table.grid(), &ticket) }).await?;
+                Ok(slab::send(slab, options, self.queries.readers()))
+            }
+        }
+    }
+}
+
+/// What a descriptor asks for.
+enum Wanted {
+    /// The result of a statement.
+    Rows(QueryTicket),
+    /// The labels of a table that goes by this name, and what it is.
+    Coords(TensorTable, String),
+    /// Cells of a variable of this table.
+    Slab(TensorTable, SlabRequest),
+    /// Whatever Flight SQL makes of it.
+    FlightSql,
 }
 
 /// What `for_path` and `list_flights` call a table: its name, after its schema where that isn't the default.
@@ -114,7 +205,7 @@ pub(super) fn info(
     descriptor: FlightDescriptor,
     ticket: impl Into<bytes::Bytes>,
 ) -> Result<FlightInfo, Status> {
-    let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(ticket));
+    let endpoint = FlightEndpoint::new().with_ticket(FlightTicket::new(ticket));
     let info = FlightInfo::new().try_with_schema(schema).map_err(|e| Status::internal(e.to_string()))?;
     Ok(info.with_endpoint(endpoint).with_descriptor(descriptor).with_ordered(true))
 }
@@ -122,11 +213,10 @@ pub(super) fn info(
 /// Runs the statement of a ticket.
 pub(super) async fn redeem(
     queries: &Queries,
-    ticket: &[u8],
+    ticket: &QueryTicket,
 ) -> Answer<BoxStream<'static, Result<FlightData, Status>>> {
-    let ticket = QueryTicket::decode(ticket).map_err(refuse)?;
     tracing::debug!(sql = ticket.sql(), "do_get");
-    let results = queries.execute(&ticket).await?;
+    let results = queries.execute(ticket).await?;
     Ok(Response::new(flight_data(results.schema, results.batches)))
 }
 
@@ -160,7 +250,13 @@ impl FlightService for FlightServer {
         let defaults = self.queries.defaults();
         let mut infos = Vec::new();
         for table in self.queries.tables().await? {
-            let descriptor = FlightDescriptor::new_path(vec![path_of(&table, &defaults)]);
+            let name = path_of(&table, &defaults);
+            let descriptor = FlightDescriptor::new_path(vec![name.clone()]);
+            if let Some(tensors) = table.provider.downcast_ref::<TensorTable>() {
+                let ticket = slab::coords_ticket(tensors.grid(), &name).encode();
+                infos.push(info(&self.coords_schema(tensors, &name), descriptor, ticket));
+                continue;
+            }
             let ticket = QueryTicket::new(select_all(&table.name)).encode();
             let info = info(&wire_schema(&table.provider.schema()), descriptor, ticket)?;
             let rows = table.provider.statistics().map(|statistics| statistics.num_rows);
@@ -173,12 +269,9 @@ impl FlightService for FlightServer {
     }
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Answer<FlightInfo> {
-        match self.statement(request.get_ref()).await? {
+        match self.describe(request.get_ref().clone()).await? {
+            Some(info) => Ok(Response::new(info)),
             None => FlightService::get_flight_info(&self.sql, request).await,
-            Some(ticket) => {
-                let schema = self.queries.plan(&ticket).await?.schema();
-                info(&schema, request.into_inner(), ticket.encode()).map(Response::new)
-            }
         }
     }
 
@@ -187,22 +280,26 @@ impl FlightService for FlightServer {
     }
 
     async fn get_schema(&self, request: Request<FlightDescriptor>) -> Answer<SchemaResult> {
-        let schema = match self.statement(request.get_ref()).await? {
-            Some(ticket) => self.queries.plan(&ticket).await?.schema(),
-            None => {
-                let info = FlightService::get_flight_info(&self.sql, request).await?.into_inner();
-                return Ok(Response::new(SchemaResult { schema: info.schema }));
-            }
-        };
-        let IpcMessage(schema) = schema_message(&schema)?;
-        Ok(Response::new(SchemaResult { schema }))
+        let info = self.get_flight_info(request).await?.into_inner();
+        Ok(Response::new(SchemaResult { schema: info.schema }))
     }
 
-    async fn do_get(&self, request: Request<Ticket>) -> Answer<Self::DoGetStream> {
-        if is_flight_sql(&request.get_ref().ticket) {
-            FlightService::do_get(&self.sql, request).await
+    async fn do_get(&self, request: Request<FlightTicket>) -> Answer<Self::DoGetStream> {
+        let ticket = &request.get_ref().ticket;
+        if is_flight_sql(ticket) {
+            return FlightService::do_get(&self.sql, request).await;
+        }
+        let ticket = if SlabRequest::is_one(ticket) {
+            let request = SlabRequest::parse(ticket)?;
+            let table = self.tensor_table(&request.table).await?;
+            let ticket = self.queries.run(async move { slab::ticket_of(table.grid(), &request) }).await?;
+            Ticket::Tensor(TensorTicket::Slab(ticket))
         } else {
-            redeem(&self.queries, &request.get_ref().ticket).await
+            Ticket::decode(ticket).map_err(refuse)?
+        };
+        match ticket {
+            Ticket::Query(ticket) => redeem(&self.queries, &ticket).await,
+            Ticket::Tensor(ticket) => self.tensors(ticket).await.map(Response::new),
         }
     }
 

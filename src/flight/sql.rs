@@ -158,7 +158,8 @@ impl FlightSqlService for SqlService {
         ticket: TicketStatementQuery,
         _request: Request<Ticket>,
     ) -> Answer<DoGet> {
-        redeem(&self.queries, &ticket.statement_handle).await
+        let ticket = QueryTicket::decode(&ticket.statement_handle).map_err(refuse)?;
+        redeem(&self.queries, &ticket).await
     }
 
     async fn do_action_create_prepared_statement(
@@ -200,7 +201,8 @@ impl FlightSqlService for SqlService {
         query: CommandPreparedStatementQuery,
         _request: Request<Ticket>,
     ) -> Answer<DoGet> {
-        redeem(&self.queries, &query.prepared_statement_handle).await
+        let ticket = QueryTicket::decode(&query.prepared_statement_handle).map_err(refuse)?;
+        redeem(&self.queries, &ticket).await
     }
 
     async fn get_flight_info_catalogs(

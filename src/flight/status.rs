@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 /// | `InvalidArgument` | SQL that doesn't parse or plan, bad options and ranges, values that don't compute |
 /// | `NotFound` | unknown tables, files, messages and objects |
 /// | `DataLoss` | broken framing, metadata, payloads and hashes |
-/// | `FailedPrecondition` | an index that is required, and damaged or stale |
+/// | `FailedPrecondition` | files that were changed since they were opened; an index that is required, and damaged or stale |
 /// | `Unimplemented` | codecs, dtypes and SQL that this version doesn't do |
 /// | `ResourceExhausted` | the memory pool, and limits on sizes |
 /// | `Internal` | everything else |
@@ -140,6 +140,7 @@ fn code_of_io(kind: io::ErrorKind) -> Code {
         io::ErrorKind::PermissionDenied => Code::PermissionDenied,
         io::ErrorKind::OutOfMemory | io::ErrorKind::StorageFull => Code::ResourceExhausted,
         io::ErrorKind::UnexpectedEof => Code::DataLoss,
+        io::ErrorKind::StaleNetworkFileHandle => Code::FailedPrecondition,
         _ => Code::Internal,
     }
 }

@@ -1,21 +1,76 @@
 //! Tickets: values, not handles.
+//!
+//! | ticket | CBOR map |
+//! | --- | --- |
+//! | [`QueryTicket`] | `{"version": 1, "sql": text}`, and `"parameters": bytes` |
+//! | [`TensorTicket`] | `{"version": 1, "tensor": bytes, "check": xxh3-64 of the bytes}` |
+//!
+//! The bytes of a tensor ticket are the CBOR of what it asks for. They are checked because one damaged number would
+//! be as good a position as the one that it was.
 
+use super::slab::{Positions, SlabMissing};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The version that this server writes, and the only one that it reads.
 pub const VERSION: u64 = 1;
 
-/// What a ticket says: the statement to run, with the values of its parameters. Any server over the same tables can redeem it, any number of times.
-///
-/// On the wire it is a CBOR map, `{"version": 1, "sql": "SELECT ..."}`, and `"parameters"` (an Arrow IPC stream of one
-/// row) where there are any; Flight SQL carries the same bytes as the handle of its `TicketStatementQuery` and of
-/// prepared statements.
+/// What `DoGet` is asked for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ticket {
+    /// The result of a statement.
+    Query(QueryTicket),
+    /// Values with shape.
+    Tensor(TensorTicket),
+}
+
+/// What a ticket says: the statement to run, with the values of its parameters. Any server over the same tables can
+/// redeem it, any number of times; Flight SQL carries the same bytes as the handle of its `TicketStatementQuery` and
+/// of prepared statements. Parameters are an Arrow IPC stream of one row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueryTicket {
     version: u64,
     sql: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     parameters: Option<ciborium::Value>,
+}
+
+/// What is asked of a tensor table. It names the state of the data, so that a server over other data refuses it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TensorTicket {
+    /// The labels of the dims of `table`.
+    Coords {
+        /// As `for_path` takes it.
+        table: String,
+        /// Of the table.
+        identity: u64,
+    },
+    /// Cells of a variable.
+    Slab(SlabTicket),
+}
+
+/// The product of positions along each dim of a variable.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SlabTicket {
+    /// As `for_path` takes it.
+    pub table: String,
+    /// Name of the variable.
+    pub variable: String,
+    /// Outermost dim first.
+    pub dims: Vec<Positions>,
+    /// How missing cells are marked.
+    pub missing: SlabMissing,
+    /// Of the variable.
+    pub identity: u64,
+}
+
+/// How a tensor ticket travels.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    version: u64,
+    tensor: ciborium::Value,
+    check: u64,
 }
 
 /// Why bytes are no ticket of ours.
@@ -33,6 +88,46 @@ pub enum TicketError {
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
+    #[serde(default)]
+    tensor: Option<serde::de::IgnoredAny>,
+}
+
+impl Ticket {
+    /// Reads what [`QueryTicket::encode`] or [`TensorTicket::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`TicketError::Version`] if `bytes` say that they are of another version, else [`TicketError::Malformed`] for
+    /// anything that isn't exactly one ticket, and for tensor tickets that are damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, TicketError> {
+        let Versioned { version, tensor } = read(bytes)?;
+        if version != VERSION {
+            return Err(TicketError::Version(version));
+        }
+        match tensor {
+            Some(_) => TensorTicket::unseal(bytes).map(Self::Tensor),
+            None => QueryTicket::decode(bytes).map(Self::Query),
+        }
+    }
+}
+
+impl TensorTicket {
+    /// As it travels.
+    pub fn encode(&self) -> Vec<u8> {
+        let body = write(self);
+        let check = xxh3_64(&body);
+        write(&Sealed { version: VERSION, tensor: ciborium::Value::Bytes(body), check })
+    }
+
+    fn unseal(bytes: &[u8]) -> Result<Self, TicketError> {
+        let Sealed { tensor, check, .. } = read(bytes)?;
+        let ticket = match tensor.as_bytes() {
+            Some(body) if xxh3_64(body) == check => Some(read::<Self>(body)?),
+            _ => None,
+        };
+        // CBOR spells some things in several ways, of which tickets have one.
+        let sound = ticket.filter(|ticket| ticket.encode() == bytes);
+        sound.ok_or_else(|| TicketError::Malformed("it is damaged".into()))
+    }
 }
 
 impl QueryTicket {
@@ -59,11 +154,7 @@ impl QueryTicket {
 
     /// As it travels.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.sql.len() + 32);
-        // A map of an integer and a string, written to memory: there is nothing that could fail.
-        let written = ciborium::into_writer(self, &mut bytes);
-        debug_assert!(written.is_ok(), "{written:?}");
-        bytes
+        write(self)
     }
 
     /// Reads what [`QueryTicket::encode`] wrote.
@@ -72,7 +163,7 @@ impl QueryTicket {
     /// [`TicketError::Version`] if `bytes` say that they are of another version, else
     /// [`TicketError::Malformed`] for anything that isn't exactly one ticket.
     pub fn decode(bytes: &[u8]) -> Result<Self, TicketError> {
-        let Versioned { version } = read(bytes)?;
+        let Versioned { version, .. } = read(bytes)?;
         if version != VERSION {
             return Err(TicketError::Version(version));
         }
@@ -82,6 +173,15 @@ impl QueryTicket {
             Some(_) => Err(TicketError::Malformed("its parameters are not bytes".into())),
         }
     }
+}
+
+/// `item` as CBOR.
+fn write(item: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(128);
+    // Maps of numbers, texts and bytes, written to memory: there is nothing that could fail.
+    let written = ciborium::into_writer(item, &mut bytes);
+    debug_assert!(written.is_ok(), "{written:?}");
+    bytes
 }
 
 /// Reads one CBOR item that fills `bytes`.
@@ -123,6 +223,42 @@ mod tests {
         let mut bytes = QueryTicket::new("SELECT 1").encode();
         bytes.push(0);
         assert_eq!(QueryTicket::decode(&bytes), Err(TicketError::Malformed("1 bytes follow it".into())));
+    }
+
+    fn slab() -> TensorTicket {
+        let dims = vec![Positions::Every { start: 3, count: 4, step: 5 }, Positions::Listed(vec![1, 2, 900])];
+        let (table, variable) = ("forecast".into(), "t".into());
+        TensorTicket::Slab(SlabTicket {
+            table,
+            variable,
+            dims,
+            missing: SlabMissing::Null,
+            identity: u64::MAX,
+        })
+    }
+
+    #[test]
+    fn a_tensor_ticket_survives_the_wire_and_no_byte_of_it_can_change() {
+        let coords = TensorTicket::Coords { table: "t".into(), identity: 7 };
+        for ticket in [slab(), coords] {
+            let bytes = ticket.encode();
+            assert_eq!(Ticket::decode(&bytes), Ok(Ticket::Tensor(ticket)));
+            for at in 0..bytes.len() {
+                for bit in 0..8 {
+                    let mut damaged = bytes.clone();
+                    damaged[at] ^= 1 << bit;
+                    assert!(Ticket::decode(&damaged).is_err(), "byte {at}, bit {bit}");
+                }
+                assert!(Ticket::decode(&bytes[..at]).is_err(), "cut at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn tickets_of_both_kinds_are_told_apart() {
+        let query = QueryTicket::new("SELECT 1");
+        assert_eq!(Ticket::decode(&query.encode()), Ok(Ticket::Query(query)));
+        assert!(QueryTicket::decode(&slab().encode()).is_err());
     }
 
     proptest! {

@@ -39,10 +39,7 @@ impl LocalFile {
         }
         let file = File::open(path).map_err(map)?;
         let meta = file.metadata().map_err(map)?;
-        let modified_ns = match meta.modified().map_err(map)?.duration_since(UNIX_EPOCH) {
-            Ok(after) => after.as_nanos() as i128,
-            Err(before) => -(before.duration().as_nanos() as i128),
-        };
+        let modified_ns = modified_ns(&meta).map_err(map)?;
         let mut resident = None;
         let mut bytes = Bytes::new();
         if meta.len() > 0 {
@@ -55,6 +52,14 @@ impl LocalFile {
         let stamp = Stamp { len: bytes.len() as u64, modified_ns, tag: None };
         Ok(Self { name, stamp, map: resident, bytes })
     }
+}
+
+/// Time of modification in nanoseconds since the Unix epoch.
+fn modified_ns(meta: &fs::Metadata) -> io::Result<i128> {
+    Ok(match meta.modified()?.duration_since(UNIX_EPOCH) {
+        Ok(after) => after.as_nanos() as i128,
+        Err(before) => -(before.duration().as_nanos() as i128),
+    })
 }
 
 /// A map as the owner of what is lent of it.
@@ -77,6 +82,22 @@ impl Source for LocalFile {
 
     fn stamp(&self) -> &Stamp {
         &self.stamp
+    }
+
+    fn unchanged(&self) -> Result<()> {
+        let error = |e| Error::io(Arc::clone(&self.name), e);
+        let stale = |what: &str| error(io::Error::new(io::ErrorKind::StaleNetworkFileHandle, what));
+        let meta = match fs::metadata(&*self.name) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(stale("the file was removed since it was opened"));
+            }
+            meta => meta.map_err(error)?,
+        };
+        if (meta.len(), modified_ns(&meta).map_err(error)?) == (self.stamp.len, self.stamp.modified_ns) {
+            Ok(())
+        } else {
+            Err(stale("the file was changed since it was opened"))
+        }
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
@@ -115,6 +136,21 @@ mod tests {
             let error = file.read(outside.clone()).unwrap_err();
             assert!(matches!(error, Error::Io { .. }), "{outside:?}: {error}");
         }
+    }
+
+    #[test]
+    fn a_file_that_changed_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ten");
+        fs::write(&path, b"0123456789").unwrap();
+        let file = LocalFile::open(&path).unwrap();
+        file.unchanged().unwrap();
+        fs::write(dir.path().join("other"), b"012345678").unwrap();
+        fs::rename(dir.path().join("other"), &path).unwrap();
+        assert!(file.unchanged().unwrap_err().to_string().ends_with("changed since it was opened"));
+        fs::remove_file(&path).unwrap();
+        assert!(file.unchanged().unwrap_err().to_string().ends_with("removed since it was opened"));
+        assert_eq!(file.read(0..3).unwrap(), &b"012"[..]);
     }
 
     #[test]

@@ -63,6 +63,14 @@ pub trait Source: Send + Sync + fmt::Debug {
     }
     /// What identifies the state that is read.
     fn stamp(&self) -> &Stamp;
+    /// Whether the file still is in the state that is read. Files that are fetched find that out whenever they are.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of [`io::ErrorKind::StaleNetworkFileHandle`] if it was changed, replaced or removed since it was
+    /// opened; whatever else keeps it from being looked at.
+    fn unchanged(&self) -> Result<()> {
+        Ok(())
+    }
     /// The bytes of `range`; a mapped file lends them without a copy.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use super::{ByteOrder, DType, Limits, message};
 use crate::source::Source;
 use crate::{Error, Place, Result};
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// A CBOR value of the metadata. Keys of inner maps may be of any type; of duplicate keys the last counts.
@@ -172,6 +172,18 @@ impl File {
         limits: &Limits,
         mut take: impl FnMut(u64, Result<Message>) -> Result<()>,
     ) -> Result<u64> {
+        Self::until(source, limits, |index, message| take(index, message).map(ControlFlow::Continue))
+    }
+
+    /// As [`File::each`], until `take` breaks off: what comes after is left alone. Returns how many it took.
+    ///
+    /// # Errors
+    /// As [`File::each`].
+    pub fn until(
+        source: &dyn Source,
+        limits: &Limits,
+        mut take: impl FnMut(u64, Result<Message>) -> Result<ControlFlow<()>>,
+    ) -> Result<u64> {
         let at = Place::file(Arc::clone(source.name()));
         let mut scan = Scan::new(source, limits.broken_messages);
         let mut ahead = Ahead::new(source);
@@ -184,8 +196,11 @@ impl File {
                 Err(_) => {}
                 Ok(message) => ahead.passed(message),
             }
-            take(count, message)?;
+            let flow = take(count, message)?;
             count += 1;
+            if flow.is_break() {
+                return Ok(count);
+            }
         }
         if count == 0 {
             let what = format!("no Tensogram message in its {} bytes", source.len());

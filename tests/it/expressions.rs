@@ -12,7 +12,7 @@ use crate::random::value::Value;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array};
 use datafusion::prelude::SessionContext;
 use millibar::dataset::{Dim, GridTable};
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -224,7 +224,7 @@ fn large(others: bool) -> Arc<GridTable> {
     let cells = |scale: f64, offset: f64| -> Vec<f64> {
         (0..3 * 70 * 90).map(|i| f64::from(i * 37 % 1009 - 300) * scale + offset).collect()
     };
-    let dim = |name: &str, coord: ArrayRef| Dim { name: name.into(), coord, attributes: Map::new() };
+    let dim = |name: &str, coord: ArrayRef| Dim::new(name, coord);
     let by_time = [1, 70, 90];
     let mut a = cells(0.125, 0.0);
     a.iter_mut().step_by(11).for_each(|cell| *cell = f64::NAN);

@@ -32,20 +32,20 @@ const DEFAULT_MESSAGE_LIMIT: usize = 4 << 20;
 const CELLS: usize = 4 * 10 * 36 * 72;
 
 /// A server on a port of its own.
-struct Server {
-    session: SessionContext,
-    channel: Channel,
-    stop: oneshot::Sender<()>,
-    done: JoinHandle<Result<(), tonic::transport::Error>>,
+pub(crate) struct Server {
+    pub(crate) session: SessionContext,
+    pub(crate) channel: Channel,
+    pub(crate) stop: oneshot::Sender<()>,
+    pub(crate) done: JoinHandle<Result<(), tonic::transport::Error>>,
 }
 
 impl Server {
     /// Serves the example forecast as `forecast`, and three words as `words`.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::of(session().await).await
     }
 
-    async fn of(session: SessionContext) -> Self {
+    pub(crate) async fn of(session: SessionContext) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -57,7 +57,7 @@ impl Server {
         Self { session, channel, stop, done }
     }
 
-    fn client(&self) -> FlightClient {
+    pub(crate) fn client(&self) -> FlightClient {
         FlightClient::new(self.channel.clone())
     }
 
@@ -103,7 +103,7 @@ async fn session() -> SessionContext {
     session
 }
 
-fn status(error: FlightError) -> (Code, String) {
+pub(crate) fn status(error: FlightError) -> (Code, String) {
     match error {
         FlightError::Tonic(status) => (status.code(), status.message().to_string()),
         other => panic!("not a status: {other:?}"),
@@ -130,13 +130,15 @@ async fn tables_are_listed_under_the_path_that_fetches_them() {
     let flights: Vec<_> = server.client().list_flights("").await.unwrap().try_collect().await.unwrap();
     let paths: Vec<_> = flights.iter().map(|f| f.flight_descriptor.clone().unwrap().path).collect();
     assert_eq!(paths, [["forecast"], ["words"]]);
-    let (schema, batches) = server.get(flights[0].flight_descriptor.clone().unwrap()).await.unwrap();
-    assert_eq!(flights[0].clone().try_decode_schema().unwrap(), *schema);
-    assert_eq!(rows(&batches), CELLS);
+    for (flight, count) in flights.iter().zip([1, 3]) {
+        let (schema, batches) = server.get(flight.flight_descriptor.clone().unwrap()).await.unwrap();
+        assert_eq!(flight.clone().try_decode_schema().unwrap(), *schema);
+        assert_eq!(rows(&batches), count);
+    }
     let unknown = server.get(FlightDescriptor::new_path(vec!["nope".into()])).await.unwrap_err();
     assert_eq!(status(unknown), (Code::NotFound, "no table named `nope`".into()));
-    let two = server.get(FlightDescriptor::new_path(vec!["forecast".into(), "t".into()])).await.unwrap_err();
-    assert_eq!(status(two).0, Code::InvalidArgument);
+    let three = FlightDescriptor::new_path(vec!["forecast".into(), "temperature".into(), "x".into()]);
+    assert_eq!(status(server.get(three).await.unwrap_err()).0, Code::InvalidArgument);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
 use millibar::reduce::{Accumulators, ChunkReducer, Factor, GroupMap, NanPolicy, Wants};
 use millibar::tensor::Selection;
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::sync::Arc;
 
 const SHAPE: [u64; 3] = [4, 30, 60];
@@ -28,11 +28,7 @@ fn session() -> SessionContext {
         time => 240.0 + 10.0 * time as f64 + (i * i % 257) as f64 / 8.0,
     });
     let values: Vec<f64> = values.collect();
-    let dim = |name: &str, len: u64| Dim {
-        name: name.into(),
-        coord: Arc::new(Int64Array::from_iter_values(0..len as i64)),
-        attributes: Map::new(),
-    };
+    let dim = |name: &str, len: u64| Dim::new(name, Arc::new(Int64Array::from_iter_values(0..len as i64)));
     let chunk = [1, SHAPE[1], SHAPE[2]];
     let grid = GridTable {
         dims: vec![dim("time", SHAPE[0]), dim("y", SHAPE[1]), dim("x", SHAPE[2])],

@@ -14,7 +14,7 @@ use millibar::dataset::{Chunk, Dim, GridTable, Variable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, memory_pool, session_context};
 use millibar::source::{Bytes, Source, Stamp};
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ use std::time::Duration;
 
 fn dim(name: &str, len: u64) -> Dim {
     let coord: ArrayRef = Arc::new(Int64Array::from_iter_values(0..len as i64));
-    Dim { name: name.into(), coord, attributes: Map::new() }
+    Dim::new(name, coord)
 }
 
 fn session(partitions: usize, runtime: RuntimeEnv, grid: GridTable) -> SessionContext {

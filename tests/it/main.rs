@@ -4,6 +4,7 @@
 
 #[cfg(feature = "engine")]
 mod aggregates;
+mod arrays;
 mod build;
 #[cfg(feature = "cli")]
 mod cli;
@@ -23,6 +24,8 @@ mod differential;
 mod expressions;
 #[cfg(feature = "flight")]
 mod flight;
+#[cfg(feature = "flight")]
+mod flight_tensors;
 #[cfg(feature = "engine")]
 mod forms;
 mod framing;

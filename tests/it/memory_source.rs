@@ -55,6 +55,10 @@ impl Source for MemorySource {
         self.memory.stamp()
     }
 
+    fn unchanged(&self) -> Result<()> {
+        self.memory.unchanged()
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         let bytes = self.memory.read(range.clone())?;
         self.asked.lock().unwrap().push(Asked::Read(range));

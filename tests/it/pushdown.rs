@@ -10,7 +10,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use millibar::dataset::{Dim, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::sync::Arc;
 
 const TIMES: i64 = 4;
@@ -23,7 +23,7 @@ pub(crate) const PLAIN: Coding = Coding::Plain;
 pub(crate) const ZSTD: Coding = Coding::Zstd;
 
 fn dim(name: &str, coord: ArrayRef) -> Dim {
-    Dim { name: name.into(), coord, attributes: Map::new() }
+    Dim::new(name, coord)
 }
 
 /// 4 times x 10 levels x 19 x 36; one chunk for each time and level.

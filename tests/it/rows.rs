@@ -164,10 +164,8 @@ impl Case {
     }
 
     fn table(&self) -> TensorTable {
-        let dim = |(index, labels): (usize, &Vec<i64>)| Dim {
-            name: format!("d{index}"),
-            coord: Arc::new(Int64Array::from(labels.clone())) as ArrayRef,
-            attributes: Map::new(),
+        let dim = |(index, labels): (usize, &Vec<i64>)| {
+            Dim::new(format!("d{index}"), Arc::new(Int64Array::from(labels.clone())))
         };
         let variable = |(index, field): (usize, &Field)| field.variable(index, self.shape());
         let grid = GridTable {

@@ -16,7 +16,7 @@ use millibar::dataset::{Dim, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
 use millibar::reduce::chunk_stats;
-use millibar::tgm::{DType, Map};
+use millibar::tgm::DType;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ const PLAIN: Coding = Coding::Plain;
 const ZSTD: Coding = Coding::Zstd;
 
 fn dim(name: &str, coord: ArrayRef) -> Dim {
-    Dim { name: name.into(), coord, attributes: Map::new() }
+    Dim::new(name, coord)
 }
 
 /// 4 times x 5 levels x 19 x 36; latitudes are float32 and end in .1; a chunk of `wind` is a hole.

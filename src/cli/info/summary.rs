@@ -305,13 +305,12 @@ impl VariableSummary {
 mod tests {
     use super::*;
     use datafusion::arrow::array::Float32Array;
-    use std::collections::BTreeMap as Map;
 
     #[test]
     fn labels_keep_their_dtype_and_ranges_their_direction() {
         let dim = |labels: Vec<f32>| {
             let coord = Arc::new(Float32Array::from(labels)) as ArrayRef;
-            DimSummary::of(&Dim { name: "y".into(), coord, attributes: Map::new() })
+            DimSummary::of(&Dim::new("y", coord))
         };
         assert_eq!(dim(vec![90.0, 0.1, -90.0]).range(), "90.0 .. -90.0");
         assert_eq!(dim(vec![0.1, 3.5, 1.5]).range(), "0.1 .. 1.5 (within 0.1 .. 3.5)");

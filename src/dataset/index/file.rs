@@ -21,7 +21,7 @@ use std::io::{self, Read};
 use xxhash_rust::xxh3::xxh3_64;
 
 const MAGIC: &[u8; 8] = b"MBXINDEX";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Bytes before the header.
 const FIXED: usize = 32;
 /// Where the bytes start that the checksum covers.

@@ -94,6 +94,8 @@ struct Header {
     records: u64,
     record_columns: Vec<Column>,
     tables: Vec<TableEntry>,
+    /// Coordinates that no table has.
+    coords: Vec<DimEntry>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -119,7 +121,9 @@ struct TableEntry {
 struct DimEntry {
     name: String,
     labels: Labels,
+    labelled: bool,
     attributes: Map,
+    params: Map,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -160,6 +164,7 @@ fn key(options: &OpenOptions) -> Vec<(String, String)> {
         ("dim_names", list(&options.dim_names)),
         ("stack", list(&options.stack)),
         ("raw_keys", said(options.raw_keys)),
+        ("decode_times", (!options.decode_times).then(|| "false".to_string())),
         ("message_index", options.message_index.map(|index| index.to_string())),
         ("missing", said(options.missing == super::Missing::Null)),
         ("skip_broken", said(options.skip_broken)),
@@ -277,6 +282,8 @@ impl Dataset {
         let record_columns = record_columns(&objects.records, &mut columns).map_err(io)?;
         let tables = origin.tables.iter().map(|table| table_entry(table, &mut columns));
         let tables = tables.collect::<io::Result<_>>().map_err(io)?;
+        let coords = self.coords.iter().map(|dim| dim_entry(dim, &mut columns));
+        let coords = coords.collect::<io::Result<_>>().map_err(io)?;
         let header = Header {
             options: origin.options.clone(),
             placeholders: placeholders(&origin.files),
@@ -286,6 +293,7 @@ impl Dataset {
             records: objects.records.len() as u64,
             record_columns,
             tables,
+            coords,
         };
         let bytes = columns.finish(&header).map_err(io)?;
         let len = bytes.len() as u64;
@@ -334,12 +342,13 @@ fn record_columns(records: &[Record], columns: &mut Columns) -> io::Result<Vec<C
     of.iter().map(|of| columns.put(&records.iter().map(of).collect::<Vec<_>>())).collect()
 }
 
+fn dim_entry(dim: &Dim, columns: &mut Columns) -> io::Result<DimEntry> {
+    let Dim { name, coord, labelled, attributes, params } = dim.clone();
+    Ok(DimEntry { name, labels: Labels::of(&coord, columns)?, labelled, attributes, params })
+}
+
 fn table_entry(table: &GridTable, columns: &mut Columns) -> io::Result<TableEntry> {
-    let mut dims = Vec::new();
-    for dim in &table.dims {
-        let labels = Labels::of(&dim.coord, columns)?;
-        dims.push(DimEntry { name: dim.name.clone(), labels, attributes: dim.attributes.clone() });
-    }
+    let dims = table.dims.iter().map(|dim| dim_entry(dim, columns)).collect::<io::Result<_>>()?;
     let mut variables = Vec::new();
     for variable in &table.variables {
         let rows: Vec<u64> =
@@ -393,7 +402,9 @@ fn load(
     let objects = Arc::new(objects(&index, sources, limits)?);
     let tables = header.tables.iter().map(|entry| table(&index, entry, &objects).map(Arc::new));
     let tables = tables.collect::<Result<Vec<_>>>()?;
+    let coords = header.coords.iter().map(|entry| dim(&index, entry)).collect::<Result<_>>()?;
     Ok(Dataset {
+        coords,
         attributes: header.attributes.clone(),
         index: IndexState::Used(at.clone()),
         origin: Arc::new(Origin {
@@ -459,16 +470,18 @@ fn objects(index: &Sound<Header>, sources: Vec<Arc<dyn Source>>, limits: &Limits
     Ok(Objects::new(sources, kinds, records, limits))
 }
 
-fn table(index: &Sound<Header>, entry: &TableEntry, objects: &Arc<Objects>) -> Result<GridTable> {
-    let shape: Vec<u64> = entry.dims.iter().map(|dim| dim.labels.len()).collect();
-    if entry.dims.iter().any(|dim| matches!(dim.labels, Labels::Positions(len) if len > POSITIONS)) {
+fn dim(index: &Sound<Header>, entry: &DimEntry) -> Result<Dim> {
+    if matches!(entry.labels, Labels::Positions(len) if len > POSITIONS) {
         return Err(index.broken("a dim is too long"));
     }
-    let dim = |dim: &DimEntry| {
-        let (coord, attributes) = (dim.labels.coord(index)?, dim.attributes.clone());
-        Ok(Dim { name: dim.name.clone(), coord, attributes })
-    };
-    let dims = entry.dims.iter().map(dim).collect::<Result<_>>()?;
+    let (name, attributes) = (entry.name.clone(), entry.attributes.clone());
+    let (coord, params) = (entry.labels.coord(index)?, entry.params.clone());
+    Ok(Dim { name, coord, labelled: entry.labelled, attributes, params })
+}
+
+fn table(index: &Sound<Header>, entry: &TableEntry, objects: &Arc<Objects>) -> Result<GridTable> {
+    let shape: Vec<u64> = entry.dims.iter().map(|dim| dim.labels.len()).collect();
+    let dims = entry.dims.iter().map(|entry| dim(index, entry)).collect::<Result<_>>()?;
     let variables = entry.variables.iter().map(|entry| variable(index, entry, &shape, objects));
     Ok(GridTable { dims, variables: variables.collect::<Result<_>>()? })
 }

@@ -1,6 +1,6 @@
 //! Pieces of remote files: asked for once, waited for by whoever needs them, let go by age.
 
-use super::store::Remote;
+use super::store::{Network, Remote};
 use crate::source::Stamp;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -9,7 +9,6 @@ use std::io;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak};
-use tokio::runtime::{Builder, Runtime};
 
 /// Gaps up to this are fetched along: a request costs more than so many bytes.
 const GAP: u64 = 64 << 10;
@@ -34,12 +33,6 @@ static BUDGET: LazyLock<usize> = LazyLock::new(|| {
 
 /// Pieces of all files that are held, the oldest first.
 static HELD: Mutex<Held> = Mutex::new(Held { pieces: VecDeque::new(), bytes: 0 });
-
-/// The threads that talk to servers: none but these runs requests, so that whoever waits for an answer, on whatever
-/// thread, never keeps it from coming.
-pub(super) static FETCHERS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
-    Builder::new_multi_thread().worker_threads(2).thread_name("millibar-fetch").enable_all().build()
-});
 
 #[derive(Debug)]
 struct Held {
@@ -171,7 +164,7 @@ impl Pieces {
             let promise = Promise { answer: Arc::clone(&answer), name: Arc::clone(self.remote.url.as_str()) };
             state.pieces.insert(range.start, Piece { range: range.clone(), answer });
             // Without threads the promise is dropped, and so broken, at once.
-            if let Ok(fetchers) = FETCHERS.as_ref() {
+            if let Ok(fetchers) = Network::here().fetchers.as_ref() {
                 let (remote, stamp) = (self.remote.clone(), self.stamp.clone());
                 fetchers.spawn(async move {
                     let bytes = remote.fetch(range, &stamp).await;

@@ -3,7 +3,7 @@
 //! ```text
 //! will_need, read     any thread that may wait        announce or ask, then wait for the answer
 //! Pieces              one for each file               what is there, what is on its way: asked for once
-//! FETCHERS            two threads of their own        requests, at most 32 at a time, repeated where they fail
+//! Network             two threads of their own        requests, at most 32 at a time, repeated where they fail
 //! ```
 //! A [`Source`] is synchronous. Requests are made by a runtime of their own, which nobody else works on; a reader
 //! waits for a piece on its own thread, so no runtime waits for itself. Ranges that are read or announced together

@@ -1,6 +1,5 @@
 //! Object stores and web servers: one client for each bucket or host, and the requests that are made of it.
 
-use super::fetch::FETCHERS;
 use crate::source::{Listed, Scheme, Stamp, Url};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -17,8 +16,9 @@ use object_store::{
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 
 /// Requests of all files that are under way at a time.
@@ -84,14 +84,47 @@ fn bad(option: &str, value: &str, expected: &str) -> Error {
 #[derive(Debug, Clone)]
 pub(super) struct Remote {
     pub(super) url: Url,
-    store: Arc<dyn ObjectStore>,
     path: Path,
     options: RemoteOptions,
 }
 
 /// Clients that are there already: connections are shared by all files of a bucket or host.
 type Stores = HashMap<(String, RemoteOptions), Arc<dyn ObjectStore>>;
-static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
+
+/// What talks to servers. A forked child has neither the threads nor the connections of its parent, and makes its own.
+#[derive(Debug)]
+pub(super) struct Network {
+    process: u32,
+    /// None but these threads run requests, so that whoever waits for an answer, on whatever thread, never keeps it
+    /// from coming.
+    pub(super) fetchers: io::Result<Runtime>,
+    stores: Mutex<Stores>,
+}
+
+impl Network {
+    /// That of this process, for as long as it lives.
+    pub(super) fn here() -> &'static Self {
+        static MADE: Mutex<Option<&'static Network>> = Mutex::new(None);
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        if let Some(network) = made.filter(|network| network.process == process) {
+            return network;
+        }
+        let fetchers =
+            Builder::new_multi_thread().worker_threads(2).thread_name("millibar-fetch").enable_all().build();
+        made.insert(Box::leak(Box::new(Self { process, fetchers, stores: Mutex::default() })))
+    }
+
+    /// The client for `url`.
+    fn store(&self, url: &Url, options: &RemoteOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
+        let key = (url.root().to_string(), options.clone());
+        let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
+        match stores.get(&key) {
+            Some(store) => Ok(Arc::clone(store)),
+            None => Ok(Arc::clone(stores.entry(key).or_insert(build(url, options)?))),
+        }
+    }
+}
 
 impl Remote {
     /// The file at `url`; nothing is asked of the server yet.
@@ -104,16 +137,13 @@ impl Remote {
             Scheme::S3 | Scheme::Gs | Scheme::Az => Path::parse(url.key().trim_end_matches('/')),
         };
         let path = parsed.map_err(|e| bad("location", url.as_str(), &format!("no valid key: {e}")))?;
-        let key = (url.root().to_string(), options.clone());
-        let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
-        let store = match stores.get(&key) {
-            Some(store) => Arc::clone(store),
-            None => {
-                let store = build(url, options).map_err(|e| failed(url, &e))?;
-                Arc::clone(stores.entry(key).or_insert(store))
-            }
-        };
-        Ok(Self { url: url.clone(), store, path, options: options.clone() })
+        Network::here().store(url, options).map_err(|e| failed(url, &e))?; // it can be made
+        Ok(Self { url: url.clone(), path, options: options.clone() })
+    }
+
+    /// The client, which is that of this process wherever the file was opened.
+    fn store(&self) -> object_store::Result<Arc<dyn ObjectStore>> {
+        Network::here().store(&self.url, &self.options)
     }
 
     /// Size and state of the file, with its first bytes.
@@ -122,7 +152,8 @@ impl Remote {
             Ok((meta, bytes)) => Ok((stamp(&meta), bytes)),
             // Of a file without bytes there is no range.
             Err(error) if causes(&error).contains(NO_RANGE) => {
-                let meta = self.store.head(&self.path).await.map_err(|e| failed(&self.url, &e))?;
+                let head = async { self.store()?.head(&self.path).await };
+                let meta = head.await.map_err(|e| failed(&self.url, &e))?;
                 match meta.size {
                     0 => Ok((stamp(&meta), Bytes::new())),
                     _ => Err(failed(&self.url, &error)),
@@ -161,7 +192,7 @@ impl Remote {
         let mut left = self.options.retries;
         let mut wait = self.options.backoff;
         loop {
-            let answer = self.store.get_opts(&self.path, options.clone()).await?;
+            let answer = self.store()?.get_opts(&self.path, options.clone()).await?;
             let meta = answer.meta.clone();
             match answer.bytes().await {
                 Ok(bytes) => return Ok((meta, bytes)),
@@ -185,18 +216,21 @@ impl Remote {
 
     /// Replaces the file.
     pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<()> {
-        let done = self.store.put(&self.path, bytes.into()).await;
-        done.map(drop).map_err(|e| failed(&self.url, &e))
+        let done = async { self.store()?.put(&self.path, bytes.into()).await };
+        done.await.map(drop).map_err(|e| failed(&self.url, &e))
     }
 
     /// The files below this one as a folder, by name; only those right in it unless `deep`.
     pub(super) async fn list(&self, deep: bool) -> Result<Vec<Listed>> {
         let prefix = Some(&self.path).filter(|path| !path.as_ref().is_empty());
-        let found: object_store::Result<Vec<ObjectMeta>> = match deep {
-            true => self.store.list(prefix).try_collect().await,
-            false => self.store.list_with_delimiter(prefix).await.map(|list| list.objects),
+        let found = async {
+            let store = self.store()?;
+            match deep {
+                true => store.list(prefix).try_collect::<Vec<ObjectMeta>>().await,
+                false => store.list_with_delimiter(prefix).await.map(|list| list.objects),
+            }
         };
-        let found = found.map_err(|e| failed(&self.url, &e))?;
+        let found = found.await.map_err(|e| failed(&self.url, &e))?;
         let listed = found
             .iter()
             .map(|meta| Listed { url: self.url.with_key(meta.location.as_ref()), stamp: stamp(meta) });
@@ -323,7 +357,10 @@ pub(super) fn wait<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T> {
     let lost = || Error::io(Arc::clone(url.as_str()), io::Error::other("a request was given up"));
-    let fetchers = FETCHERS.as_ref().map_err(|e| Error::io(Arc::clone(url.as_str()), e.kind().into()))?;
+    let fetchers = Network::here()
+        .fetchers
+        .as_ref()
+        .map_err(|e| Error::io(Arc::clone(url.as_str()), e.kind().into()))?;
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     fetchers.spawn(async move {
         let _ = send.send(work.await); // nobody waits any more: nothing to do

@@ -132,11 +132,7 @@ pub(crate) fn random(rng: &mut Rng) -> (Arc<GridTable>, Model) {
         variables.push(variable);
         vars.push(var);
     }
-    let table_dims = dims.iter().map(|(dim, coord)| Dim {
-        name: dim.name.clone(),
-        coord: Arc::clone(coord),
-        attributes: Map::new(),
-    });
+    let table_dims = dims.iter().map(|(dim, coord)| Dim::new(&dim.name, Arc::clone(coord)));
     let table = GridTable { dims: table_dims.collect(), variables };
     let dims = dims.into_iter().map(|(dim, _)| dim).collect();
     (Arc::new(table), Model { dims, vars, nan_is_value, special: infinite || nan_is_value })

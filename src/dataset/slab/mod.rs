@@ -9,6 +9,10 @@
 //! as far as the slab goes, and thinned afterwards, for a run of elements costs about as much as reading
 //! [`RUN_CELLS`] more of the run before.
 
+mod threads;
+
+pub use threads::{Slab, read};
+
 use super::Variable;
 use super::read::{Reader, bad_chunk, empty};
 use crate::codec::{ElementRange, Values};
@@ -22,7 +26,7 @@ use std::ops::Range;
 /// Cells that are decoded in about the time that it takes to begin a run.
 const RUN_CELLS: usize = 32;
 
-/// Cells of a slab in C order.
+/// Cells of a slab, C order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cells {
     /// One value for each cell; of a missing one it means nothing.
