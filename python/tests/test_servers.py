@@ -5,6 +5,8 @@ import pathlib
 import pickle
 import signal
 import subprocess
+import sys
+import textwrap
 import threading
 
 import millibar
@@ -127,14 +129,23 @@ def test_dask_reads_chunks_with_any_scheduler(location, cells, scheduler):
 
 
 def test_a_fork_has_a_client_of_its_own(location):
-    context = pytest.importorskip("multiprocessing").get_context("fork")
-    expected = millibar.connect(location).sql(MEANS).to_arrow()
-    queue = context.Queue()
-    child = context.Process(target=lambda: queue.put(millibar.connect(location).sql(MEANS).to_arrow().num_rows))
-    child.start()
-    assert queue.get(timeout=60) == expected.num_rows
-    child.join(timeout=30)
-    assert millibar.connect(location).sql(MEANS).to_arrow() == expected
+    """In a process of its own: this one has clients of others, which don't survive a fork."""
+    script = f"""
+        import millibar, multiprocessing, warnings
+        warnings.simplefilter("ignore")
+        asked = {MEANS!r}
+        expected = millibar.connect({location!r}).sql(asked).to_arrow()
+
+        def child(_):
+            return millibar.connect({location!r}).sql(asked).to_arrow().num_rows
+
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            assert pool.map_async(child, [0]).get(timeout=60) == [expected.num_rows]
+        assert millibar.connect({location!r}).sql(asked).to_arrow() == expected
+        print("done")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "done\n", done.stderr
 
 
 def resident(process):
