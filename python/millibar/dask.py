@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,8 +30,9 @@ def from_flight(
     Raises :class:`millibar.QueryError` for tables, variables and dims that there aren't, and for variables of integers
     of which chunks are missing: there is no NaN among integers.
     """
-    import dask
-    import dask.array
+    from dask.delayed import delayed
+
+    arrays: Any = importlib.import_module("dask.array")  # untyped
 
     if chunks is None:
         descriptor = flight.FlightDescriptor.for_path(table, variable)
@@ -44,10 +46,11 @@ def from_flight(
     blocks: dict[tuple[int, ...], Any] = {}
     for endpoint in info.endpoints:
         block = json.loads(endpoint.app_metadata)
-        task = dask.delayed(_remote.read_slab)(location, endpoint.ticket.ticket)
-        blocks[tuple(block["start"])] = dask.array.from_delayed(task, block["shape"], dtype)
+        task = delayed(_remote.read_slab)(location, endpoint.ticket.ticket)
+        blocks[tuple(block["start"])] = arrays.from_delayed(task, block["shape"], dtype)
     starts = [sorted(set(along)) for along in zip(*blocks)]
     nested = np.empty([len(along) for along in starts], dtype=object)
     for start, block in blocks.items():
         nested[tuple(along.index(at) for along, at in zip(starts, start))] = block
-    return dask.array.block(nested.tolist())
+    whole: dask.array.Array = arrays.block(nested.tolist())
+    return whole

@@ -27,6 +27,9 @@ _FORMATS = {
     ".arrow": "ARROW",
     ".avro": "AVRO",
 }
+SCHEMES = ("grpc://", "grpc+tcp://", "grpc+tls://")
+"""What locations of servers begin with."""
+
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -148,7 +151,13 @@ def connect(
     """
     if location is None:
         return LocalSession(memory_limit=memory_limit, threads=threads, settings=settings)
-    raise OptionError(f"`{location}`: servers aren't supported yet")
+    if not location.startswith(SCHEMES):
+        raise OptionError(f"`{location}`: expected grpc://host:port")
+    if memory_limit is not None or threads is not None or settings:
+        raise OptionError("memory_limit, threads and settings are for sessions in this process: a server has its own")
+    from ._remote import RemoteSession
+
+    return RemoteSession(location)
 
 
 _sessions: dict[int, Session] = {}

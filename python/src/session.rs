@@ -62,6 +62,7 @@ impl Session {
 impl Session {
     /// A session of its own tables and settings. `threads` is how many partitions its queries have.
     #[new]
+    #[pyo3(signature = (memory_limit=None, threads=None, settings=HashMap::new()))]
     fn new(
         py: Python<'_>,
         memory_limit: Option<usize>,

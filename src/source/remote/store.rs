@@ -357,7 +357,10 @@ pub(super) fn wait<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T> {
     let lost = || Error::io(Arc::clone(url.as_str()), io::Error::other("a request was given up"));
-    let fetchers = Network::here().fetchers.as_ref().map_err(|e| Error::io(Arc::clone(url.as_str()), e.kind().into()))?;
+    let fetchers = Network::here()
+        .fetchers
+        .as_ref()
+        .map_err(|e| Error::io(Arc::clone(url.as_str()), e.kind().into()))?;
     let (send, receive) = std::sync::mpsc::sync_channel(1);
     fetchers.spawn(async move {
         let _ = send.send(work.await); // nobody waits any more: nothing to do
