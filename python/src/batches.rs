@@ -5,7 +5,7 @@
 //! ```
 //! Whoever reads waits without holding the interpreter. Dropping the reader stops the run.
 
-use super::engine::Engine;
+use super::engine::{Engine, wait_a_little};
 use super::error::{internal, raise};
 use super::{capsule, logging};
 use arrow::array::RecordBatch;
@@ -63,7 +63,7 @@ impl Running {
             return Ok(Some(Err(DataFusionError::Execution(what.into()))));
         }
         loop {
-            if let Some(item) = self.engine.wait_a_little(self.items.recv()) {
+            if let Some(item) = wait_a_little(self.items.recv()) {
                 return Ok(item);
             }
             if let Err(signal) = listen() {

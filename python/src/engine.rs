@@ -6,15 +6,17 @@
 use super::{error, logging};
 use pyo3::prelude::*;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{sleep, timeout};
 
 /// How often a waiting thread asks whether Ctrl-C was pressed.
-pub(crate) const LISTEN: Duration = Duration::from_millis(50);
+const LISTEN: Duration = Duration::from_millis(50);
 
 /// How long stopped work may take to notice that before others get new threads.
 const GRACE: Duration = Duration::from_millis(100);
@@ -58,12 +60,6 @@ impl Engine {
         Some(runtime.spawn(work).abort_handle())
     }
 
-    /// Waits for `work` for as long as [`LISTEN`]; `None` if it takes longer.
-    pub(crate) fn wait_a_little<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let runtime = self.runtime.as_ref().filter(|_| self.is_here())?;
-        runtime.block_on(async { timeout(LISTEN, work).await.ok() })
-    }
-
     /// Stops `task`.
     pub(crate) fn stop(&self, task: &AbortHandle) {
         if self.is_here() {
@@ -74,13 +70,10 @@ impl Engine {
     /// Gives what comes next threads of its own if those here are still busy in a moment: operators that compute for
     /// long between two batches notice late that they were stopped. What else runs here goes on.
     pub(crate) fn leave(self: &Arc<Self>, py: Python<'_>) {
-        let busy = py.detach(|| {
-            let runtime = self.runtime.as_ref().filter(|_| self.is_here())?;
-            runtime.block_on(sleep(GRACE));
-            (runtime.metrics().num_alive_tasks() > 0).then_some(())
-        });
+        py.detach(|| thread::sleep(GRACE));
+        let busy = self.runtime.as_ref().is_some_and(|runtime| runtime.metrics().num_alive_tasks() > 0);
         let mut slot = ENGINE.lock().unwrap_or_else(PoisonError::into_inner);
-        if busy.is_some() && slot.as_ref().is_some_and(|engine| Arc::ptr_eq(engine, self)) {
+        if busy && slot.as_ref().is_some_and(|engine| Arc::ptr_eq(engine, self)) {
             *slot = None;
         }
     }
@@ -92,6 +85,34 @@ impl Drop for Engine {
             Some(runtime) if self.is_here() => runtime.shutdown_background(),
             inherited => std::mem::forget(inherited),
         }
+    }
+}
+
+/// Unparks the thread that waits.
+struct Waiter(Thread);
+
+impl Wake for Waiter {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits on this thread, as long as [`LISTEN`]; `None` if `work` takes longer. No thread of the engine is needed for the
+/// time to pass: they may all be computing.
+pub(crate) fn wait_a_little<T>(work: impl Future<Output = T>) -> Option<T> {
+    let end = Instant::now() + LISTEN;
+    let waker = Waker::from(Arc::new(Waiter(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut work = pin!(work);
+    loop {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return Some(done);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return None;
+        }
+        thread::park_timeout(left);
     }
 }
 
@@ -112,7 +133,7 @@ pub(crate) fn wait<T: Send + 'static>(
         let _ = done.send(work.await);
     });
     loop {
-        let waited = py.detach(|| engine.wait_a_little(&mut outcome));
+        let waited = py.detach(|| wait_a_little(&mut outcome));
         logging::relay(py);
         match waited {
             Some(Ok(value)) => return Ok(value),

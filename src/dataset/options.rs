@@ -360,6 +360,7 @@ mod tests {
             ("dim_names", "y, x"),
             ("stack", "mars.step,message"),
             ("raw_keys", "true"),
+            ("decode_times", "false"),
             ("message_index", "3"),
             ("grid", "y=3, x#2"),
             ("missing", "null"),
@@ -378,6 +379,7 @@ mod tests {
         assert_eq!(got.dim_names, Some(vec!["y".into(), "x".into()]));
         assert_eq!(got.stack, Some(vec!["mars.step".into(), "message".into()]));
         assert_ne!(got.raw_keys, default.raw_keys);
+        assert_ne!(got.decode_times, default.decode_times);
         assert_eq!(got.message_index, Some(3));
         let dims = vec![("y".into(), Some(3)), ("x".into(), None)];
         assert_eq!(got.grid, Some(GridChoice { dims, ordinal: Some(2) }));

@@ -112,7 +112,10 @@ impl Network {
         }
         let fetchers =
             Builder::new_multi_thread().worker_threads(2).thread_name("millibar-fetch").enable_all().build();
-        made.insert(Box::leak(Box::new(Self { process, fetchers, stores: Mutex::default() })))
+        let network: &'static Self =
+            Box::leak(Box::new(Self { process, fetchers, stores: Mutex::default() }));
+        *made = Some(network);
+        network
     }
 
     /// The client for `url`.
