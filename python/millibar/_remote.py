@@ -8,6 +8,7 @@ can be pickled, and are read through the client of whichever process they come t
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -58,9 +59,11 @@ def client(location: str) -> flight.FlightClient:
 
 
 def _before_fork() -> None:
-    """Lets go of all clients: gRPC doesn't work in a child whose parent had connections. Both make new ones."""
+    """Lets go of all clients: gRPC doesn't work in a child whose parent has connections. Both make new ones."""
     _lock.acquire()
-    _clients.clear()
+    if _clients:
+        _clients.clear()
+        gc.collect()  # streams that were left behind hold theirs
 
 
 if hasattr(os, "register_at_fork"):
@@ -77,7 +80,9 @@ def _errors() -> Iterator[None]:
     except flight.FlightUnavailableError as e:
         raise FileError(_words(e)) from e
     except (pa.ArrowKeyError, pa.ArrowInvalid) as e:
-        raise QueryError(_words(e)) from e
+        # pyarrow has one exception for what is wrong with a request and with the state of the data
+        stale = str(e).startswith("gRPC returned precondition failed")
+        raise (FileError if stale else QueryError)(_words(e)) from e
     except pa.ArrowNotImplementedError as e:
         raise UnsupportedError(_words(e)) from e
     except (MemoryError, pa.ArrowCapacityError) as e:
