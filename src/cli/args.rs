@@ -4,10 +4,11 @@ pub(super) mod convert;
 pub(super) mod files;
 
 use crate::codec::ElementRange;
+use crate::source::Address;
 use crate::tgm::parse_size;
 use clap::{ArgMatches, Args, Parser, Subcommand, ValueEnum};
 use convert::ConvertArgs;
-use files::{GetArgs, LsArgs, ValidateArgs};
+use files::{GetArgs, LimitArgs, LsArgs, ValidateArgs, address};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -151,6 +152,23 @@ pub(super) struct ServeArgs {
     pub(super) tables: TableArgs,
 }
 
+/// How files become tables.
+#[derive(Debug, Args)]
+pub(super) struct OptionArgs {
+    /// An option of the tables, as in OPTIONS (...): variables, dim_names, variable_key, ...
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = parse_pair)]
+    options: Vec<(String, String)>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+impl OptionArgs {
+    /// All options; of a key that comes twice the last one counts.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = (String, String)> + '_ {
+        self.options.iter().cloned().chain(self.limits.option())
+    }
+}
+
 /// Tables and the session around them.
 #[derive(Debug, Args)]
 pub(super) struct TableArgs {
@@ -158,9 +176,8 @@ pub(super) struct TableArgs {
     /// stem or by NAME
     #[arg(value_name = "[NAME=]PATH", value_parser = parse_table)]
     pub(super) tables: Vec<TableArg>,
-    /// An option of every table, as in OPTIONS (...): variables, dim_names, variable_key, ...
-    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = parse_pair)]
-    pub(super) options: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) options: OptionArgs,
     /// A setting of the session, as in SET KEY = VALUE: millibar.grid_aggregate=false, ...
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_pair)]
     pub(super) settings: Vec<(String, String)>,
@@ -244,9 +261,8 @@ pub(super) struct InfoArgs {
     /// Print one JSON object
     #[arg(long)]
     pub(super) json: bool,
-    /// An option of the dataset, as in OPTIONS (...): variables, dim_names, variable_key, ...
-    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = parse_pair)]
-    pub(super) options: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) options: OptionArgs,
 }
 
 const INDEX_EXAMPLES: &str = "\
@@ -269,9 +285,8 @@ pub(super) struct IndexArgs {
     /// Leave out the statistics of chunks: nothing is decoded then
     #[arg(long)]
     pub(super) no_statistics: bool,
-    /// An option of the tables that will use it, as in OPTIONS (...): variables, dim_names, variable_key, ...
-    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = parse_pair)]
-    pub(super) options: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) options: OptionArgs,
 }
 
 fn parse_index(text: &str) -> Result<PathBuf, String> {
@@ -287,7 +302,8 @@ Examples:
 #[command(after_help = EXPORT_EXAMPLES)]
 pub(super) struct ExportArgs {
     /// A .tgm file, or its URL
-    pub(super) path: String,
+    #[arg(value_parser = address())]
+    pub(super) path: Address,
     /// Position of the message in the file, from 0
     #[arg(long, value_name = "I")]
     pub(super) message: u64,
@@ -301,6 +317,8 @@ pub(super) struct ExportArgs {
     /// float32, bitmask bool
     #[arg(short, long, value_name = "OUT.npy")]
     pub(super) output: PathBuf,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
 }
 
 fn parse_range(text: &str) -> Result<ElementRange, String> {

@@ -9,7 +9,7 @@ use super::words::{count, size};
 use crate::codec::{Blosc2Codec, Compression, Encoding, Filter, MaskMethod, Packing, Spec, Sz3Mode, ZfpMode};
 use crate::dataset::ObjectName;
 use crate::files::{self, Choice, ConvertOptions, Layout};
-use crate::source::{LocalFile, NewFile, Source};
+use crate::source::NewFile;
 use crate::tgm::{ByteOrder, Map, Message, Provenance, WriteOptions};
 use crate::{Place, Result};
 use std::io::{self, Write};
@@ -17,7 +17,8 @@ use std::io::{self, Write};
 /// Writes the objects of one file to another, in the pipeline that was asked for.
 pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     let wish = Wish::of(args)?;
-    let source = LocalFile::open(&args.input)?;
+    let source = args.input.open()?;
+    let limits = args.limits.limits();
     let write = WriteOptions {
         hashes: !args.no_hashes,
         index: args.index.into(),
@@ -29,7 +30,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     };
     let bar = Bar::bytes(source.len(), source.name());
     let options = ConvertOptions {
-        limits: &args.limits.limits,
+        limits: &limits,
         write: &write,
         layout: match args.layout {
             LayoutArg::Auto => Layout::Auto,
@@ -42,7 +43,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<(), CliError> {
     };
     let name = args.output.display().to_string();
     let new = NewFile::create(&args.output)?;
-    let (new, done) = files::convert(&source, name.as_str(), new, &options)?;
+    let (new, done) = files::convert(&*source, name.as_str(), new, &options)?;
     new.commit()?;
     drop(bar);
     let mut out = io::stdout().lock();

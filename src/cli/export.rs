@@ -4,8 +4,8 @@ use super::args::ExportArgs;
 use super::error::CliError;
 use super::npy;
 use crate::codec::{DecodeStats, ElementRange, Pipeline, Region, Scratch};
-use crate::source::{Address, Bytes, NewFile, Source};
-use crate::tgm::{File, Limits, Object};
+use crate::source::{Bytes, NewFile, Source};
+use crate::tgm::{File, Object};
 use crate::{Error, Result};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -16,8 +16,8 @@ const RANGE_THRESHOLD: f64 = 0.5;
 
 /// Writes one object, or ranges of it.
 pub(super) fn run(args: &ExportArgs) -> Result<(), CliError> {
-    let limits = Limits::default();
-    let source = Address::parse(&args.path)?.open()?;
+    let limits = args.limits.limits();
+    let source = args.path.open()?;
     let file = File::open(source, &limits)?;
     let object = Arc::clone(file.message(args.message)?.object(args.object)?);
     let pipeline = Pipeline::try_new(&object, &limits)?;

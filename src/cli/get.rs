@@ -2,7 +2,6 @@
 
 use super::args::files::GetArgs;
 use super::error::CliError;
-use crate::source::{LocalFile, Source};
 use crate::tgm::{self, File, Message, Value};
 use crate::{Error, Place, Result};
 use std::io::{self, Write};
@@ -12,9 +11,9 @@ use std::sync::Arc;
 pub(super) fn run(args: &GetArgs) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     for path in &args.paths {
-        let source = LocalFile::open(path)?;
+        let source = path.open()?;
         let mut lines = Vec::new();
-        let count = File::each(&source, &args.limits.limits, |index, message| {
+        let count = File::each(&*source, &args.limits.limits(), |index, message| {
             if args.message.is_none_or(|wanted| wanted == index) {
                 lines.push(text(value(&message?, args)?, args.json));
             }

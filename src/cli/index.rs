@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// Writes an index of each location, with statistics unless they aren't wanted.
 pub(super) fn run(args: &IndexArgs) -> Result<(), CliError> {
-    let pairs = args.options.iter().map(|(key, value)| (key, value));
-    let options = OpenOptions { index: IndexUse::Off, grid: None, ..OpenOptions::from_pairs(pairs)? };
+    let options = OpenOptions::from_pairs(args.options.pairs())?;
+    let options = OpenOptions { index: IndexUse::Off, grid: None, ..options };
     if args.output.is_some() && args.paths.len() > 1 {
         return Err(CliError::Usage("--output is for a single PATH".into()));
     }

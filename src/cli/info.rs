@@ -10,7 +10,7 @@ mod summary;
 
 /// Prints what a location holds, as text or as JSON. No payload is decoded but those of coordinates.
 pub(super) fn run(args: &InfoArgs) -> Result<(), CliError> {
-    let options = OpenOptions::from_pairs(args.options.iter().map(|(key, value)| (key, value)))?;
+    let options = OpenOptions::from_pairs(args.options.pairs())?;
     let limits = &options.limits;
     let dataset = dataset::open(&Location::parse(&args.path)?, &options)?;
     let summary = Summary::of(&args.path, &dataset, limits)?;

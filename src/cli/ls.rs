@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::words::{print_columns, ratio, size, times};
 use crate::Result;
 use crate::dataset::ObjectName;
-use crate::source::{LocalFile, Source};
+use crate::source::Source;
 use crate::tgm::{File, Message, map_to_json};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -15,12 +15,12 @@ pub(super) fn run(args: &LsArgs) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let mut files = Vec::new();
     for path in &args.paths {
-        let source = LocalFile::open(path)?;
+        let source = path.open()?;
         let listed = if args.json {
-            files.push(to_json(&source, args)?);
+            files.push(to_json(&*source, args)?);
             Ok(())
         } else {
-            print(&mut out, &source, args)?
+            print(&mut out, &*source, args)?
         };
         listed.map_err(CliError::output)?;
     }
@@ -80,11 +80,11 @@ impl Row {
     }
 }
 
-fn print(out: &mut impl Write, source: &LocalFile, args: &LsArgs) -> Result<io::Result<()>> {
+fn print(out: &mut impl Write, source: &dyn Source, args: &LsArgs) -> Result<io::Result<()>> {
     let titles = ["message", "object", "name", "dtype", "shape", "pipeline", "encoded", "decoded", "ratio"];
     let mut rows = vec![titles.map(String::from).to_vec()];
     let mut broken = Vec::new();
-    let messages = File::each(source, &args.limits.limits, |index, message| {
+    let messages = File::each(source, &args.limits.limits(), |index, message| {
         match message {
             Ok(message) if message.objects.is_empty() => {
                 let mut row = vec![index.to_string(), "-".into()];
@@ -109,9 +109,9 @@ fn print(out: &mut impl Write, source: &LocalFile, args: &LsArgs) -> Result<io::
     Ok(print(out))
 }
 
-fn to_json(source: &LocalFile, args: &LsArgs) -> Result<Value> {
+fn to_json(source: &dyn Source, args: &LsArgs) -> Result<Value> {
     let mut messages = Vec::new();
-    File::each(source, &args.limits.limits, |_, message| {
+    File::each(source, &args.limits.limits(), |_, message| {
         messages.push(match message {
             Ok(message) => json!({
                 "offset": message.span.start, "bytes": message.span.end - message.span.start,

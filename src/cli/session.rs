@@ -32,7 +32,7 @@ pub(super) async fn open(args: &TableArgs) -> Result<SessionContext, CliError> {
 }
 
 async fn register(session: &SessionContext, args: &TableArgs) -> Result<(), CliError> {
-    let options: HashMap<_, _> = args.options.iter().cloned().collect();
+    let options: HashMap<_, _> = args.options.pairs().collect();
     let mut names = HashSet::new();
     for table in &args.tables {
         if !names.insert(&table.name) {

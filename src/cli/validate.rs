@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::progress::Bar;
 use super::words::count;
 use crate::files::{self, Level, Report, ValidateOptions};
-use crate::source::{LocalFile, Source};
+use crate::source::Source;
 use crate::tgm::{Issue, Severity};
 use serde_json::{Value, json};
 use std::io::{self, Write};
@@ -17,23 +17,24 @@ use std::io::{self, Write};
 pub(super) fn run(args: &ValidateArgs) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let (mut failed, mut reports) = (false, Vec::new());
+    let limits = args.limits.limits();
     for path in &args.paths {
-        let source = LocalFile::open(path)?;
+        let source = path.open()?;
         let bar = Bar::bytes(source.len(), source.name());
         let options = ValidateOptions {
             level: level(args.level),
-            limits: &args.limits.limits,
+            limits: &limits,
             threads: None,
             progress: &|bytes| bar.add(bytes),
         };
-        let report = files::validate(&source, &options)?;
+        let report = files::validate(&*source, &options)?;
         drop(bar);
         let tally = Tally::of(&report);
         failed |= tally.errors > 0 || (args.strict && tally.warnings > 0);
         if args.json {
-            reports.push(to_json(&source, &report, &tally));
+            reports.push(to_json(&*source, &report, &tally));
         } else {
-            print(&mut out, &source, &report, &tally).map_err(CliError::output)?;
+            print(&mut out, &*source, &report, &tally).map_err(CliError::output)?;
         }
     }
     if args.json {
@@ -74,7 +75,7 @@ impl Tally {
     }
 }
 
-fn print(out: &mut impl Write, source: &LocalFile, report: &Report, tally: &Tally) -> io::Result<()> {
+fn print(out: &mut impl Write, source: &dyn Source, report: &Report, tally: &Tally) -> io::Result<()> {
     for issue in &report.issues {
         writeln!(out, "{issue}")?;
     }
@@ -97,7 +98,7 @@ fn print(out: &mut impl Write, source: &LocalFile, report: &Report, tally: &Tall
     )
 }
 
-fn to_json(source: &LocalFile, report: &Report, tally: &Tally) -> Value {
+fn to_json(source: &dyn Source, report: &Report, tally: &Tally) -> Value {
     json!({
         "path": &**source.name(), "bytes": source.len(), "messages": report.messages, "objects": report.objects,
         "frames_verified": report.verified, "objects_decoded": report.decoded,

@@ -53,7 +53,7 @@ impl Job<'_, '_> {
         payload: &[u8],
         decode: impl FnOnce(&[u8], &mut [u8]) -> Result<(), String>,
     ) -> Result<()> {
-        self.count_whole(payload);
+        self.count_whole(payload.len() as u64);
         let mut whole = std::mem::take(self.whole);
         let out = whole.take(self.plan.flat_len as usize).map_err(|f| self.plan.failed(f))?;
         let decoded = self.stats.timed(|_| decode(payload, out));
@@ -69,7 +69,7 @@ impl Job<'_, '_> {
         zstd: &mut ZstdContext,
         block: &mut AlignedBuf,
     ) -> Result<()> {
-        self.count_whole(payload);
+        self.count_whole(payload.len() as u64);
         let reader = ZstdReader::open(payload, self.plan.flat_len, zstd, block);
         let mut reader = reader.map_err(|f| self.plan.failed(f))?;
         self.windows(&mut reader)?;
@@ -105,14 +105,16 @@ impl Job<'_, '_> {
     /// for.
     pub(super) fn zfp(
         &mut self,
-        payload: &[u8],
+        held: &Held<'_>,
         zfp: &Zfp,
         mode: Mode,
         block: &mut AlignedBuf,
     ) -> Result<()> {
-        let mut reader = ZfpReader::new(zfp, payload, self.plan.len, block);
+        let Plan { payload_len, len, .. } = *self.plan;
+        let reader = ZfpReader::new(zfp, held, payload_len, len, block);
+        let mut reader = reader.map_err(|f| self.plan.failed(f))?;
         if mode == Mode::Full {
-            self.count_whole(payload);
+            self.count_whole(payload_len);
         }
         self.windows(&mut reader)?;
         if mode == Mode::Ranges {
@@ -125,7 +127,7 @@ impl Job<'_, '_> {
         let flat_len = self.plan.flat_len;
         self.stats.blocks_decoded += aec.rsi_count(flat_len / aec.sample_bytes() as u64);
         if self.as_numbers() {
-            self.count_whole(payload);
+            self.count_whole(payload.len() as u64);
             let samples = decode_numbers(aec, payload, flat_len, numbers, self.stats);
             let samples = samples.map_err(|f| self.plan.failed(f))?;
             return self.windows(&mut Numbers { samples, width: aec.sample_bytes() as u64 });
@@ -164,8 +166,8 @@ impl Job<'_, '_> {
         matches!(self.plan.encoding, Encoding::Packed(_)) && self.plan.shuffle.is_none()
     }
 
-    fn count_whole(&mut self, payload: &[u8]) {
-        self.stats.bytes_read += payload.len() as u64;
+    fn count_whole(&mut self, payload_len: u64) {
+        self.stats.bytes_read += payload_len;
         self.stats.bytes_decoded += self.plan.flat_len;
     }
 

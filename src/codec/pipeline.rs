@@ -8,7 +8,7 @@ use super::region::Region;
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
 use super::szip::RsiIndex;
-use super::{Block, Piece, Values, bits, lz4, sz3};
+use super::{Block, Piece, Values, bits, lz4, sz3, zfp_reader};
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
 use std::ops::Range;
@@ -106,6 +106,10 @@ impl Pipeline {
         let flat = flat.flat_map(|range| plan.flat_spans(range.start, range.start + range.count));
         let mut spans: Vec<_> = match &plan.compression {
             Compression::None => flat.collect(),
+            Compression::Zfp(zfp) => {
+                let bits = zfp.block_bits()?;
+                flat.map(|span| zfp_reader::bytes_of(&span, bits)).collect()
+            }
             Compression::Szip { aec, .. } => {
                 let index = self.szip_index.get()?;
                 flat.map(|span| aec.bytes_of(index, span).ok()).collect::<Option<_>>()?
@@ -217,7 +221,7 @@ impl Pipeline {
             }
             Compression::Zstd => job.stream(payload()?, |payload, out| zstd.decode(payload, out)),
             Compression::Lz4 => job.stream(payload()?, lz4::decode),
-            Compression::Zfp(zfp) => job.zfp(payload()?, zfp, mode, block),
+            Compression::Zfp(zfp) => job.zfp(&held, zfp, mode, block),
             Compression::Sz3 => job.stream(payload()?, |payload, out| sz3::decode(payload, zstd, block, out)),
             Compression::Rle => {
                 job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_rle))

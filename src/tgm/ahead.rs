@@ -8,10 +8,11 @@
 //! What opening reads of a file lies around the borders of its messages and objects. The borders of objects are in
 //! the index of a message. Those of messages to come are a guess: fields of one kind often have one size, and a file
 //! whose messages all had the same length so far is told of the next ones, more of them each time that this was right.
-//! Guesses are hints; what is read is what the preambles say.
+//! Where lengths differ, [`scout`] looks for them. Guesses are hints; what is read is what the preambles say.
 
 use super::Message;
 use super::frame::{AMBLE, HEADER};
+use super::scout;
 use crate::source::Source;
 use std::ops::Range;
 
@@ -26,18 +27,24 @@ const TAIL: u64 = 2 << 10;
 
 /// Most objects of one message that are told.
 const TOLD: usize = 4096;
-/// Most bytes of small messages that are told at a time.
+/// Most bytes of small messages that are told at a time; also what is told of a file that is read as a whole.
 const WINDOW: u64 = 8 << 20;
+/// Messages of different lengths whose borders are looked for at a time.
+const SCOUTED: u64 = 1024;
 
 /// What a file was told.
 pub(super) struct Ahead<'a> {
     /// `None` for a file that is at hand.
     source: Option<&'a dyn Source>,
+    /// Whether all of it is read.
+    whole: bool,
     /// Length of the last message, and how many had it in a row.
     length: u64,
     alike: u32,
     /// Borders before this were told.
     told: u64,
+    /// Borders before this were looked for, in messages of different lengths.
+    scouted: u64,
     /// Bytes of small messages to tell next.
     window: u64,
 }
@@ -54,26 +61,37 @@ impl<'a> Ahead<'a> {
     pub(super) fn new(source: &'a dyn Source) -> Self {
         tell_ends(source);
         let source = (!source.lends()).then_some(source);
-        Self { source, length: 0, alike: 0, told: FIRST, window: FIRST }
+        Self { source, whole: false, length: 0, alike: 0, told: FIRST, scouted: 0, window: FIRST }
+    }
+
+    /// As [`Ahead::new`], for a reader of all bytes: payloads, too.
+    pub(super) fn of_all(source: &'a dyn Source) -> Self {
+        let mut ahead = Self { whole: true, window: WINDOW, ..Self::new(source) };
+        ahead.pour(0);
+        ahead
     }
 
     /// Tells where the messages after `message` are likely to begin.
     pub(super) fn passed(&mut self, message: &Message) {
         let Some(source) = self.source else { return };
         let (end, length) = (message.span.end, message.span.end - message.span.start);
+        let other = self.length > 0 && length != self.length;
         self.alike = if length == self.length { self.alike + 1 } else { 0 };
         self.length = length;
-        if length <= SMALL {
-            // What is read of them is so near each other that all is fetched.
-            if self.told < end.saturating_add(self.window / 2) {
-                self.window = (2 * self.window).min(WINDOW);
-                let start = self.told.max(end);
-                self.told = start.saturating_add(self.window);
-                source.will_need(start..self.told);
+        if length <= SMALL || self.whole {
+            // What is read of small ones is so near each other that all is fetched.
+            return self.pour(end);
+        }
+        let (head, tail) = margins(message);
+        if other {
+            let left = source.len().saturating_sub(end);
+            if self.scouted <= end && scout::worth(left, length) {
+                self.scouted = end + left.min(length.saturating_mul(SCOUTED));
+                self.told = self.told.max(self.scouted);
+                scout::follow(source, end..self.scouted, length, (tail, head));
             }
             return;
         }
-        let (head, tail) = margins(message);
         let most = (4 << self.alike.min(4)).min(MOST);
         let borders = (1..=most).map_while(|next| end.checked_add(next * length));
         let borders: Vec<u64> = borders
@@ -83,6 +101,20 @@ impl<'a> Ahead<'a> {
         let near = |border: &u64| border.saturating_sub(tail)..border.saturating_add(head);
         source.will_need_all(&borders.iter().map(near).collect::<Vec<_>>());
         self.told = borders.last().copied().unwrap_or(self.told);
+    }
+}
+
+impl Ahead<'_> {
+    /// Tells of all bytes from `at` on, a window at a time.
+    fn pour(&mut self, at: u64) {
+        if let Some(source) = self.source
+            && self.told < at.saturating_add(self.window / 2)
+        {
+            self.window = (2 * self.window).min(WINDOW);
+            let start = self.told.max(at);
+            self.told = start.saturating_add(self.window);
+            source.will_need(start..self.told);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! A reader wants the data and believes as little as it can; a check looks at everything that is there: padding,
 //! flags, offsets, the content of index and hash frames, the hash of every frame, the form of the CBOR.
 
+use super::ahead::Ahead;
 use super::descriptor::strides;
 use super::frame::{
     ALIGN, AMBLE, CBOR_AFTER_PAYLOAD, Frame, HASH_PRESENT, Kind, Next, Phase, flags, next_frame,
@@ -175,6 +176,7 @@ pub fn check(
 ) -> Result<Vec<Issue>> {
     let file = Place::file(Arc::clone(source.name()));
     let mut scan = Scan::new(source, limits.broken_messages);
+    let mut ahead = if checks.hashes { Ahead::of_all(source) } else { Ahead::new(source) };
     let mut index = 0;
     let mut issues = Vec::new();
     // Where the last sound message ends; unknown behind a broken one.
@@ -201,6 +203,9 @@ pub fn check(
                 Checked { message: None, issues: vec![Issue::of(&error, &at)], verified: 0, end: 0 }
             }
         };
+        if let Some(message) = &checked.message {
+            ahead.passed(message);
+        }
         take(checked)?;
     }
     if index == 0 {

@@ -29,6 +29,7 @@ pub(super) fn verify_body(source: &dyn Source, body: Range<u64>, expected: u64, 
     let mut hasher = Xxh3::new();
     while pos < body.end {
         let stop = body.end.min(pos + PIECE);
+        source.will_need(stop..body.end.min(stop + PIECE));
         hasher.update(&source.read(pos..stop)?);
         pos = stop;
     }

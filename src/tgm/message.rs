@@ -19,8 +19,15 @@ pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits:
     let frames_end = envelope.span.end - AMBLE;
     let window = Window { source, at, end: frames_end };
     let start = envelope.span.start;
-    let mut walk =
-        Walk { window, start, limits, phase: Phase::Header, pending: None, parts: Parts::default() };
+    let mut walk = Walk {
+        window,
+        start,
+        limits,
+        phase: Phase::Header,
+        pending: None,
+        indexed: false,
+        parts: Parts::default(),
+    };
     let mut frames = 0;
     let mut pos = envelope.span.start + AMBLE;
     while let Next::Frame(frame) = next_frame(window, pos)? {
@@ -37,6 +44,9 @@ pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits:
 fn within(what: &'static str, got: u64, limit: u64, at: &Place) -> Result<()> {
     if got > limit { Err(Error::Limit { at: at.clone(), what, got, limit }) } else { Ok(()) }
 }
+
+/// Bytes behind the first object of a message that are read without knowing where its objects are.
+const NEAR: u64 = 64 << 10;
 
 /// What the frames walked so far have given.
 #[derive(Default)]
@@ -56,6 +66,8 @@ struct Walk<'a> {
     phase: Phase,
     /// Keys of a preceder whose object has to come next.
     pending: Option<Map>,
+    /// Whether the source was told where objects are, as far as an index says it.
+    indexed: bool,
     parts: Parts,
 }
 
@@ -69,13 +81,16 @@ impl Walk<'_> {
             }
             Kind::HeaderIndex | Kind::FooterIndex => {
                 let (offsets, lengths) = metadata::index(&self.body(frame)?, at, limits)?;
-                if frame.kind == Kind::HeaderIndex {
+                if !std::mem::replace(&mut self.indexed, true) {
                     tell_objects(self.window.source, self.start, &offsets, &lengths);
                 }
             }
             Kind::HeaderHash | Kind::FooterHash => metadata::check_hashes(&self.body(frame)?, at, limits)?,
             Kind::Preceder => self.pending = Some(metadata::preceder(&self.body(frame)?, at, limits)?),
             Kind::Object => {
+                if !std::mem::replace(&mut self.indexed, true) {
+                    self.look_for_index(frame);
+                }
                 let index = self.parts.objects.len();
                 within("number of objects", index as u64 + 1, limits.objects, at)?;
                 let object = object(self.window, frame, at.object(index as u64), limits)?;
@@ -84,6 +99,33 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Before the first object of a message without a header index, whose end isn't near: what the footer says of all
+    /// of them. Whatever is wrong with it is found when the walk gets there.
+    fn look_for_index(&self, first: &Frame) {
+        let Window { source, end, .. } = self.window;
+        if source.lends() || end - first.span.end.min(end) <= NEAR {
+            return;
+        }
+        let found = || -> Result<()> {
+            let said: [u8; 8] = Window { end: end + AMBLE, ..self.window }.array(end, "postamble")?;
+            let mut pos = self.start.saturating_add(u64::from_be_bytes(said)).max(first.span.end);
+            while let Next::Frame(frame) = next_frame(self.window, pos)? {
+                pos = frame.span.end;
+                if frame.kind == Kind::FooterIndex {
+                    let (offsets, lengths) =
+                        metadata::index(&self.body(&frame)?, self.window.at, self.limits)?;
+                    tell_objects(source, self.start, &offsets, &lengths);
+                    break;
+                }
+                if frame.kind.phase() != Phase::Footer {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        let _ = found(); // a hint
     }
 
     /// Phases may not go back, and a preceder stands right before its object.

@@ -20,6 +20,7 @@ mod message;
 mod metadata;
 pub mod params;
 mod scan;
+mod scout;
 mod types;
 mod values;
 mod window;

@@ -1,30 +1,12 @@
 //! The commands that look at files as such: validate, ls, get.
 
+use crate::command::{DATA, millibar, run, stdout};
 use crate::support::{Tensor, field, labels, tensor, write_tgm};
+use crate::web_server::WebServer;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
-
-fn millibar(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millibar"));
-    command.current_dir(DATA).args(args).stdin(Stdio::null());
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    millibar(args).output().unwrap()
-}
-
-/// What a command prints that succeeds and has nothing to complain about.
-fn stdout(args: &[&str]) -> String {
-    let done = run(args);
-    let complaints = String::from_utf8(done.stderr).unwrap();
-    assert_eq!((done.status.code(), complaints.as_str()), (Some(0), ""), "{args:?}");
-    String::from_utf8(done.stdout).unwrap()
-}
 
 /// The complaint of a command that fails.
 fn failure(args: &[&str], status: i32) -> String {
@@ -109,6 +91,55 @@ fn files_are_listed() {
     assert_eq!(object["shape"], json!([4, 32]));
     assert_eq!((&object["encoded_bytes"], &object["coordinate"]), (&json!(1024), &json!(false)));
     assert!(failure(&["ls", "nope.tgm"], 1).starts_with("error: nope.tgm: "));
+}
+
+/// What is said of a file is what is said of the same on a web server, but for its name.
+#[test]
+fn urls_are_read_as_files_are() {
+    let (folder, server) = (Folder::new(), WebServer::start());
+    let path = folder.path("a.tgm");
+    sample(&path);
+    server.put("a.tgm", std::fs::read(&path).unwrap());
+    let url = server.url("a.tgm");
+    for command in [
+        &["ls"][..],
+        &["ls", "--json"],
+        &["get", "name", "--message", "0"],
+        &["validate", "--json", "--level", "full"],
+    ] {
+        let of = |file: &str| stdout(&[command, &[file]].concat());
+        assert_eq!(of(&url), of(&path).replace(&path, &url), "{command:?}");
+        assert!(server.take_log().len() <= 2, "the file is small");
+    }
+    let (near, far) = (folder.path("near.tgm"), folder.path("far.tgm"));
+    for (from, to) in [(&path, &near), (&url, &far)] {
+        stdout(&["convert", from, to, "--compression", "zstd", "--provenance", "keep"]);
+    }
+    assert_eq!(std::fs::read(near).unwrap(), std::fs::read(far).unwrap());
+    assert!(failure(&["ls", &server.url("none.tgm")], 1).contains("there is no such file"));
+    assert!(failure(&["ls", "ftp://x/a.tgm"], 2).contains("ftp"));
+}
+
+#[test]
+fn limits_hold_for_every_command() {
+    let folder = Folder::new();
+    let path = folder.path("a.tgm");
+    sample(&path);
+    let export = ["export", &path, "--message", "0", "--object", "1", "-o", "/dev/null"];
+    let commands: [&[&str]; 6] = [
+        &["ls", "--json", &path],
+        &["get", "name", "--message", "0", &path],
+        &["info", &path],
+        &["index", &path],
+        &["sql", "-q", "-c", "SELECT 1", &path],
+        &export,
+    ];
+    for command in commands {
+        let said = run(&[command, &["--limits", "objects=1"]].concat());
+        let said = [said.stdout, said.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("number of objects"), "{command:?}: {said}");
+    }
 }
 
 #[test]
@@ -279,7 +310,8 @@ fn a_kill_leaves_no_half_file() {
         if let Some(old) = old {
             std::fs::write(&after, old).unwrap();
         }
-        let mut child = millibar(&["convert", &before, &after, "--compression", "zstd", "--level", "19"])
+        let mut child = millibar()
+            .args(["convert", &before, &after, "--compression", "zstd", "--level", "19"])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

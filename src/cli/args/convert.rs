@@ -1,6 +1,7 @@
 //! What may be written for `convert`.
 
-use super::files::LimitArgs;
+use super::files::{LimitArgs, address};
+use crate::source::Address;
 use crate::tgm::Placement;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -13,15 +14,15 @@ Examples:
   millibar convert in.tgm out.tgm --compression zfp --zfp-tolerance 0.01 --only temperature
 
 What isn't asked for stays as it is in each object; an object whose pipeline stays is copied. Encodings that lose
-something (simple_packing, zfp, sz3) leave coordinates alone unless --only names them. OUT appears under its name when
-it is complete, or not at all; it may be IN.";
+something (simple_packing, zfp, sz3) leave coordinates alone unless --only names them. OUT is a path; it appears
+under its name when it is complete, or not at all, and may be IN.";
 
 #[derive(Debug, Args)]
 #[command(after_help = CONVERT_EXAMPLES)]
 pub(in crate::cli) struct ConvertArgs {
-    /// A .tgm file
-    #[arg(value_name = "IN")]
-    pub(in crate::cli) input: PathBuf,
+    /// A .tgm file, or its URL
+    #[arg(value_name = "IN", value_parser = address())]
+    pub(in crate::cli) input: Address,
     /// The file to write
     #[arg(value_name = "OUT")]
     pub(in crate::cli) output: PathBuf,

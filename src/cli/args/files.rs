@@ -1,16 +1,40 @@
-//! What may be written for the commands that look at files as such: validate, ls, get.
+//! Where files are, what is accepted of them, and what may be written for the commands that look at files as such:
+//! validate, ls, get.
 
+use crate::Result;
+use crate::source::Address;
 use crate::tgm::Limits;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use std::ffi::OsString;
 use std::path::PathBuf;
+
+/// A path or a URL; what isn't Unicode is a path.
+pub(in crate::cli) fn address() -> impl TypedValueParser<Value = Address> {
+    OsStringValueParser::new().try_map(|text: OsString| -> Result<Address> {
+        text.to_str().map_or_else(|| Ok(PathBuf::from(&text).into()), Address::parse)
+    })
+}
 
 /// Bounds on what is accepted of files.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LimitArgs {
     /// The most that is accepted of a file, such as objects=1000,decoded_bytes=4G: message_bytes, frames, objects,
     /// axes, cbor_bytes, cbor_depth, broken_messages, decoded_bytes, expansion
-    #[arg(long, value_name = "NAME=N,...", default_value = "", hide_default_value = true)]
-    pub(in crate::cli) limits: Limits,
+    #[arg(long, value_name = "NAME=N,...")]
+    limits: Option<Limits>,
+}
+
+impl LimitArgs {
+    /// What was asked for, or else the usual.
+    pub(in crate::cli) fn limits(&self) -> Limits {
+        self.limits.clone().unwrap_or_default()
+    }
+
+    /// As an option of a table, if anything was asked for.
+    pub(in crate::cli) fn option(&self) -> Option<(String, String)> {
+        self.limits.as_ref().map(|limits| ("limits".into(), limits.to_string()))
+    }
 }
 
 const VALIDATE_EXAMPLES: &str = "\
@@ -23,9 +47,9 @@ Exit status: 0 if all files are sound; 1 if one isn't, or can't be read; 2 on mi
 #[derive(Debug, Args)]
 #[command(after_help = VALIDATE_EXAMPLES)]
 pub(in crate::cli) struct ValidateArgs {
-    /// Files
-    #[arg(value_name = "PATH", required = true)]
-    pub(in crate::cli) paths: Vec<PathBuf>,
+    /// Files, or their URLs
+    #[arg(value_name = "PATH", required = true, value_parser = address())]
+    pub(in crate::cli) paths: Vec<Address>,
     /// How deep; each level has those before it
     #[arg(long, value_enum, default_value_t = LevelArg::Checksum)]
     pub(in crate::cli) level: LevelArg,
@@ -55,9 +79,9 @@ const LS_EXAMPLES: &str = "Examples:\n  millibar ls forecast.tgm\n  millibar ls 
 #[derive(Debug, Args)]
 #[command(after_help = LS_EXAMPLES)]
 pub(in crate::cli) struct LsArgs {
-    /// Files
-    #[arg(value_name = "PATH", required = true)]
-    pub(in crate::cli) paths: Vec<PathBuf>,
+    /// Files, or their URLs
+    #[arg(value_name = "PATH", required = true, value_parser = address())]
+    pub(in crate::cli) paths: Vec<Address>,
     /// Print one JSON object
     #[arg(long)]
     pub(in crate::cli) json: bool,
@@ -80,9 +104,9 @@ Exit status: 0; 1 if a message lacks the key, or a file can't be read; 2 on misu
 pub(in crate::cli) struct GetArgs {
     /// A key, such as name or mars.param
     pub(in crate::cli) key: String,
-    /// Files
-    #[arg(value_name = "PATH", required = true)]
-    pub(in crate::cli) paths: Vec<PathBuf>,
+    /// Files, or their URLs
+    #[arg(value_name = "PATH", required = true, value_parser = address())]
+    pub(in crate::cli) paths: Vec<Address>,
     /// Only this message of each file, from 0
     #[arg(long, value_name = "I")]
     pub(in crate::cli) message: Option<u64>,

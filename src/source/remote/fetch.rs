@@ -19,6 +19,9 @@ const SLACK: u64 = 4 << 10;
 const SMALL: u64 = 16 << 10;
 /// Most bytes of one request; more are fetched by several, side by side.
 const PIECE: u64 = 8 << 20;
+/// What is read at a time is asked for by one request if it lies within so many bytes: as much comes in the time that
+/// a few requests take.
+const ALONE: u64 = 4 << 20;
 /// Bytes that are announced before they are asked for together, and ranges.
 const TOGETHER: u64 = 1 << 20;
 const MANY: usize = 1024;
@@ -112,7 +115,7 @@ impl Pieces {
             state.announced.push(range);
         }
         if now || state.announced_bytes >= TOGETHER || state.announced.len() >= MANY {
-            let made = self.ask(&mut state, &[]);
+            let made = self.ask(&mut state, &[], GAP);
             drop(state);
             self.hold(&made);
         }
@@ -124,7 +127,7 @@ impl Pieces {
     /// [`Error::Io`].
     pub(super) fn read(self: &Arc<Self>, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = self.ask(&mut state, ranges);
+        let made = self.ask(&mut state, ranges, ALONE);
         let found: Vec<Vec<Piece>> = ranges.iter().map(|range| state.covering(range)).collect();
         drop(state);
         self.hold(&made);
@@ -155,12 +158,12 @@ impl Pieces {
         }
     }
 
-    /// Asks for what isn't there of `ranges` and of what was announced. Returns where the new pieces are and how
-    /// long.
-    fn ask(self: &Arc<Self>, state: &mut State, ranges: &[Range<u64>]) -> Vec<(u64, usize)> {
+    /// Asks for what isn't there of `ranges` and of what was announced: all within `alone` bytes by one request. Returns
+    /// where the new pieces are and how long.
+    fn ask(self: &Arc<Self>, state: &mut State, ranges: &[Range<u64>], alone: u64) -> Vec<(u64, usize)> {
         let wanted = std::mem::take(&mut state.announced);
         state.announced_bytes = 0;
-        let missing = state.missing(wanted.iter().chain(ranges), self.stamp.len);
+        let missing = state.missing(wanted.iter().chain(ranges), self.stamp.len, alone);
         let mut made = Vec::with_capacity(missing.len());
         for range in missing {
             made.push((range.start, (range.end - range.start) as usize));
@@ -225,8 +228,14 @@ impl State {
         touching.filter(|piece| piece.range.end > range.start).cloned().collect()
     }
 
-    /// What no piece has of `wanted`, with slack, near ranges joined and long ones cut.
-    fn missing<'r>(&self, wanted: impl Iterator<Item = &'r Range<u64>>, len: u64) -> Vec<Range<u64>> {
+    /// What no piece has of `wanted`, with slack, near ranges joined (all, if they lie within `alone` bytes) and long
+    /// ones cut.
+    fn missing<'r>(
+        &self,
+        wanted: impl Iterator<Item = &'r Range<u64>>,
+        len: u64,
+        alone: u64,
+    ) -> Vec<Range<u64>> {
         let mut gaps: Vec<Range<u64>> = Vec::new();
         for range in wanted {
             if self.gaps(range.clone()).is_empty() {
@@ -238,11 +247,14 @@ impl State {
             );
         }
         gaps.sort_unstable_by_key(|gap| gap.start);
+        let extent =
+            gaps.iter().map(|gap| gap.end).max().unwrap_or(0) - gaps.first().map_or(0, |gap| gap.start);
+        let near = if extent <= alone { alone } else { GAP };
         let mut joined: Vec<Range<u64>> = Vec::with_capacity(gaps.len());
         for gap in gaps {
             match joined.last_mut() {
                 Some(last)
-                    if gap.start <= last.end.saturating_add(GAP)
+                    if gap.start <= last.end.saturating_add(near)
                         && self.covering(&(last.end..gap.start.max(last.end))).is_empty() =>
                 {
                     last.end = last.end.max(gap.end);
@@ -292,7 +304,7 @@ mod tests {
     #[test]
     fn near_ranges_are_one_request_and_far_ones_several() {
         let none = state(&[]);
-        let missing = |wanted: &[Range<u64>]| none.missing(wanted.iter(), 100 * MIB);
+        let missing = |wanted: &[Range<u64>]| none.missing(wanted.iter(), 100 * MIB, GAP);
         assert_eq!(missing(&[0..8, 1000..1008]), [0..1008 + SLACK]);
         assert_eq!(missing(&[MIB..MIB + 8, 0..8]), [0..8 + SLACK, MIB - SLACK..MIB + 8 + SLACK]);
         assert_eq!(missing(&[0..MIB, MIB + GAP..2 * MIB]), [0..2 * MIB]);
@@ -301,12 +313,15 @@ mod tests {
         let end = 100 * MIB;
         assert_eq!(missing(&[end - 24..end]), [end - 24 - SLACK..end]);
         assert_eq!(missing(&[]), []);
+        let read = |wanted: &[Range<u64>]| none.missing(wanted.iter(), 100 * MIB, ALONE);
+        assert_eq!(read(&[0..8, MIB..MIB + 8, 3 * MIB..3 * MIB + 8]), [0..3 * MIB + 8 + SLACK]);
+        assert_eq!(read(&[0..8, MIB..MIB + 8, 4 * MIB..4 * MIB + 8]).len(), 3);
     }
 
     #[test]
     fn what_is_there_is_not_asked_for_again() {
         let some = state(&[0..64, 100..200]);
-        let missing = |wanted: &[Range<u64>]| some.missing(wanted.iter(), 100 * MIB);
+        let missing = |wanted: &[Range<u64>]| some.missing(wanted.iter(), 100 * MIB, GAP);
         assert_eq!(missing(&[0..64, 120..200]), []);
         assert_eq!(missing(&[10..150]), [64..100, 200..150 + SLACK]);
         assert_eq!(missing(&[50..300]), [64..100, 200..300 + SLACK]);
