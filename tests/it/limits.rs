@@ -113,9 +113,6 @@ async fn limits_hold_or_the_error_says_who_wanted_what() {
             let ctx = session(2, runtime, forgotten(&cube));
             let whole = memory::Whole::start();
             let got = answer(&ctx, sql).await;
-            if let Some(peak) = whole.peak() {
-                eprintln!("PEAK {limit} {} {sql} {}", peak as i64 - limit as i64, got.is_ok());
-            }
             if let Some(peak) = whole.peak().filter(|peak| *peak > limit + besides) {
                 beyond.push(format!("{peak} bytes with a limit of {limit}: {sql}"));
             }
