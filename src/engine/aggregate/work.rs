@@ -147,7 +147,8 @@ impl Work {
                 Some((left, some)) => {
                     spared.answered += some.answered;
                     spared.pruned += some.pruned;
-                    left.into_iter().map(|part| piece(&[variable], part)).collect()
+                    let dealt = in_turns(left, reduction.partitions());
+                    dealt.into_iter().map(|part| piece(&[variable], part)).collect()
                 }
                 None => {
                     let answered = |place| answered(reduction, pass, place);
@@ -240,6 +241,13 @@ impl Work {
 fn batches(count: u64, reduction: &Reduction) -> impl Iterator<Item = Range<u64>> + use<> {
     let batch = count.div_ceil(MOST_TASKS * reduction.partitions() as u64).max(1);
     (0..count.div_ceil(batch)).map(move |nth| nth * batch..((nth + 1) * batch).min(count))
+}
+
+/// `all` in another order, in which as many runs of it as there are workers each begin with what was first.
+fn in_turns<T>(all: Vec<T>, workers: usize) -> Vec<T> {
+    let mut numbered: Vec<_> = all.into_iter().enumerate().collect();
+    numbered.sort_by_key(|(number, _)| number % workers.max(1));
+    numbered.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Whether parts share most of their groups, so that emitting states part by part would emit them repeatedly.
@@ -496,4 +504,15 @@ fn deal(tasks: Vec<Costed>, target: usize) -> Vec<Vec<Task>> {
     }
     partitions.retain(|tasks| !tasks.is_empty());
     if partitions.is_empty() { vec![Vec::new()] } else { partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_worker_begins_with_the_most_promising() {
+        assert_eq!(in_turns((0..7).collect(), 2), [0, 2, 4, 6, 1, 3, 5]);
+        assert_eq!(in_turns(vec![3, 1], 1), [3, 1]);
+    }
 }
