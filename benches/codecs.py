@@ -82,7 +82,7 @@ def reference(name, doubles, threads):
 
 
 def ours(name, threads):
-    command = ["cargo", "bench", "--locked", "--no-default-features", "--bench", "codecs", "--", str(threads), name]
+    command = ["cargo", "bench", "--locked", "--bench", "codecs", "--", str(threads), name]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(out[1]), float(out[2])
 

@@ -110,8 +110,8 @@ impl Request {
         units
     }
 
-    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded, and two batches,
-    /// one that was handed on and one that is being made.
+    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded (where it has to be
+    /// fetched, its encoded bytes, too), and two batches, one that was handed on and one that is being made.
     pub(crate) fn memory(&self, layout: &Layout) -> usize {
         let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
         let row = self.variables().map(cell).sum::<u64>();
@@ -121,7 +121,9 @@ impl Request {
         let whole = |v: &&Variable| !v.seeks(layout.largest(), self.options.range_threshold);
         let chunk =
             self.variables().filter(whole).map(|v| cells(v).saturating_mul(cell(v))).max().unwrap_or(0);
+        let fetched = self.variables().map(|variable| variable.fetched(0)).max().unwrap_or(0);
         let bytes = layout.largest().saturating_mul(row).saturating_add(chunk).saturating_add(batches);
+        let bytes = bytes.saturating_add(fetched);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 

@@ -16,7 +16,7 @@ use crate::dataset::Variable;
 use crate::tensor::{Parts, Place};
 
 /// Encoded bytes that are told beyond those that were read.
-const BUDGET: u64 = 8 << 20;
+pub(super) const BUDGET: u64 = 8 << 20;
 /// What telling of a chunk counts for at least, so that there is a bound on the number, too.
 const LEAST: u64 = 16 << 10;
 

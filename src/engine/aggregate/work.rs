@@ -1,6 +1,7 @@
 //! What is to be done for a reduction, cut into tasks and dealt out to partitions.
 
 use super::Refusal;
+use super::ahead;
 use super::answers::{Spared, answered, sift};
 use super::cells::{CellsPlan, Cut};
 use super::function::{Function, Path, Side};
@@ -472,13 +473,14 @@ fn unit_layout(reduction: &Reduction, side: Side) -> Layout {
     Layout::new(reduction.selection(side), &grains, TARGET_CELLS)
 }
 
-/// Bytes of the largest chunk that has to be decoded whole for one of `parts`.
+/// Bytes of the largest chunk that has to be decoded whole for one of `parts`, and of what is fetched for a worker.
 fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &Parts) -> u64 {
+    let fetched = variable.fetched(ahead::BUDGET);
     if variable.seeks(parts.largest(), reduction.scan.options().range_threshold) {
-        return 0;
+        return fetched;
     }
     let cells = variable.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
-    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64)
+    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64).saturating_add(fetched)
 }
 
 /// Deals tasks, in order, to as many partitions as they are worth, so that each decodes about the same.
