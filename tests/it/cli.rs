@@ -1,5 +1,6 @@
 //! The built command: what it prints, where, and its exit status.
 
+use crate::command::{DATA, millibar, run, stdout};
 use crate::corpus;
 use crate::npy::Npy;
 use serde_json::Value;
@@ -8,28 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
 const FORECAST: &str = "temperature_{time:%Y%m%d}.tgm";
 const LEVELS: &str = "variables=temperature_{level}hPa";
-
-/// The command, in the folder of the example files.
-fn millibar() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millibar"));
-    command.current_dir(DATA).env_remove("RUST_LOG").stdin(Stdio::null());
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    millibar().args(args).output().unwrap()
-}
-
-/// What a command that succeeds prints. It has nothing to complain about.
-fn stdout(args: &[&str]) -> String {
-    let done = run(args);
-    let complaints = String::from_utf8(done.stderr).unwrap();
-    assert_eq!((done.status.code(), complaints.as_str()), (Some(0), ""), "{args:?}");
-    String::from_utf8(done.stdout).unwrap()
-}
 
 /// The sentence of a command that fails with `status`.
 fn failure(args: &[&str], status: i32) -> String {

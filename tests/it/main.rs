@@ -11,6 +11,8 @@ mod codec_encode;
 mod codec_large;
 mod codec_laws;
 mod codecs;
+#[cfg(feature = "cli")]
+mod command;
 mod corpus;
 mod dataset_laws;
 mod dataset_rules;

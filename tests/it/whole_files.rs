@@ -1,31 +1,12 @@
 //! The commands that look at files as such: validate, ls, get.
 
+use crate::command::{DATA, millibar, run, stdout};
 use crate::support::{Tensor, field, labels, tensor, write_tgm};
 use crate::web_server::WebServer;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
-
-const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data");
-
-fn millibar(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millibar"));
-    command.current_dir(DATA).args(args).stdin(Stdio::null());
-    command
-}
-
-fn run(args: &[&str]) -> Output {
-    millibar(args).output().unwrap()
-}
-
-/// What a command prints that succeeds and has nothing to complain about.
-fn stdout(args: &[&str]) -> String {
-    let done = run(args);
-    let complaints = String::from_utf8(done.stderr).unwrap();
-    assert_eq!((done.status.code(), complaints.as_str()), (Some(0), ""), "{args:?}");
-    String::from_utf8(done.stdout).unwrap()
-}
 
 /// The complaint of a command that fails.
 fn failure(args: &[&str], status: i32) -> String {
@@ -329,7 +310,8 @@ fn a_kill_leaves_no_half_file() {
         if let Some(old) = old {
             std::fs::write(&after, old).unwrap();
         }
-        let mut child = millibar(&["convert", &before, &after, "--compression", "zstd", "--level", "19"])
+        let mut child = millibar()
+            .args(["convert", &before, &after, "--compression", "zstd", "--level", "19"])
             .stdout(Stdio::null())
             .spawn()
             .unwrap();

@@ -1,12 +1,12 @@
 //! Programs at work.
 
 use super::foreign::{Input, Tile};
-use super::kernels::{any, binary, copy, count, logic, map1, select, unary};
+use super::kernels::{any, binary, copy, count, logic, map1, map2, select, unary};
 use super::lane::{Data, Kept, Lane, State, Type, Validity, Value};
+use super::load::{load, settle, within};
 use super::math::{Arith, Compare, Math, Number, each_math};
 use super::program::{Check, Node, Op, Program, Step};
 use super::table::Walk;
-use crate::codec::Block;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{ArrowPrimitiveType, Float32Type, Float64Type, Int32Type, Int64Type, UInt64Type};
 use std::fmt;
@@ -89,7 +89,8 @@ impl Machine {
     pub fn run(&mut self, segments: &[Segment], inputs: &[Input<'_>]) -> Result<bool, Fault> {
         self.len = segments.iter().map(|segment| segment.len).sum();
         let program = Arc::clone(&self.program);
-        for (at, step) in program.steps.iter().enumerate() {
+        for &at in &program.order {
+            let step = &program.steps[at];
             let mut out = std::mem::replace(&mut self.lanes[step.lane], Lane::new(Type::Array));
             let done = self.step(step, segments, inputs, &mut out);
             self.lanes[step.lane] = out;
@@ -176,6 +177,7 @@ impl Machine {
                 a => unary(a, out, f64::is_nan),
             },
             Op::Truth(a) => truth(self.lane(*a), out),
+            Op::Within(range) => within(*range, &inputs[range.input], out),
             Op::Select(when, a, b) => {
                 let (when, a, b) = (self.lane(*when), self.lane(*a), self.lane(*b));
                 match step.kind {
@@ -330,69 +332,6 @@ fn scatter<T>(values: impl Iterator<Item = T>, kept: Kept<'_>, out: &mut [T]) {
     }
 }
 
-fn load(input: &Input<'_>, kind: Type, nan_as_missing: bool, out: &mut Lane) {
-    let Some(block) = input.block else { return out.set_null() };
-    out.valid.set(input.valid.map_or(Kept::All, Kept::Some));
-    if nan_as_missing {
-        drop_nan(block, &mut out.valid);
-    }
-    macro_rules! cells_as {
-        ($type:ty) => {
-            match block {
-                Block::Float16(cells) => map1(cells, out.cells(cells.len()), |cell| cell.to_f32() as $type),
-                Block::BFloat16(cells) => map1(cells, out.cells(cells.len()), |cell| cell.to_f32() as $type),
-                Block::Float32(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::Float64(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::Int8(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::Int16(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::Int32(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::Int64(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::UInt8(cells) | Block::Bitmask(cells) => {
-                    map1(cells, out.cells(cells.len()), |cell| cell as $type);
-                }
-                Block::UInt16(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::UInt32(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::UInt64(cells) => map1(cells, out.cells(cells.len()), |cell| cell as $type),
-                Block::Complex64(_) | Block::Complex128(_) => out.set_null(), // no type of a program
-            }
-        };
-    }
-    match kind {
-        Type::F32 => cells_as!(f32),
-        Type::F64 => cells_as!(f64),
-        Type::I32 => cells_as!(i32),
-        Type::I64 => cells_as!(i64),
-        Type::U64 => cells_as!(u64),
-        Type::Bool | Type::Array => {
-            if let Block::Bitmask(cells) = block {
-                map1(cells, out.cells(cells.len()), |cell| cell != 0);
-            }
-        }
-    }
-}
-
-/// Makes NaN NULL.
-fn drop_nan(block: Block<'_>, valid: &mut Validity) {
-    fn of<T: Copy>(cells: &[T], valid: &mut Validity, is_nan: impl Fn(T) -> bool) {
-        if valid.state == State::None || !any(cells, &is_nan) {
-            return;
-        }
-        if valid.state == State::All {
-            valid.mask.clear();
-            valid.mask.resize(cells.len(), true);
-            valid.state = State::Mask;
-        }
-        valid.mask.iter_mut().zip(cells).for_each(|(valid, &cell)| *valid &= !is_nan(cell));
-    }
-    match block {
-        Block::Float32(cells) => of(cells, valid, f32::is_nan),
-        Block::Float64(cells) => of(cells, valid, f64::is_nan),
-        Block::Float16(cells) => of(cells, valid, half::f16::is_nan),
-        Block::BFloat16(cells) => of(cells, valid, half::bf16::is_nan),
-        _ => {}
-    }
-}
-
 fn cast(a: &Lane, kind: Type, out: &mut Lane) {
     macro_rules! from {
         ($from:ty, |$value:ident| $wide:expr) => {
@@ -495,11 +434,7 @@ fn truth(a: &Lane, out: &mut Lane) {
     match a.valid.kept() {
         Kept::None => return out.set_uniform(false),
         Kept::All => out.cells(values.len()).copy_from_slice(values),
-        Kept::Some(valid) => super::kernels::map2(values, valid, out.cells(values.len()), |a, b| a & b),
+        Kept::Some(valid) => map2(values, valid, out.cells(values.len()), |a, b| a & b),
     }
-    match count(bool::of(&out.data)) {
-        0 => out.set_uniform(false),
-        kept if kept == values.len() => out.set_uniform(true),
-        _ => {}
-    }
+    settle(out);
 }

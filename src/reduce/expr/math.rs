@@ -66,7 +66,9 @@ pub enum Compare {
 /// A type with arithmetic.
 pub(super) trait Number: Value {
     /// An integer that orders and equals like the number does.
-    type Key: Copy + Ord;
+    type Key: Copy + Ord + TryFrom<i128>;
+    /// The least key that there can be, and the greatest.
+    const KEYS: (i128, i128);
 
     fn key(self) -> Self::Key;
     fn add(self, other: Self) -> Self;
@@ -80,6 +82,7 @@ macro_rules! integer {
     ($($int:ty)*) => {$(
         impl Number for $int {
             type Key = Self;
+            const KEYS: (i128, i128) = (Self::MIN as i128, Self::MAX as i128);
 
             #[inline(always)]
             fn key(self) -> Self {
@@ -114,6 +117,7 @@ macro_rules! float {
     ($float:ident $int:ident $uint:ident) => {
         impl Number for $float {
             type Key = $int;
+            const KEYS: (i128, i128) = ($int::MIN as i128, $int::MAX as i128);
 
             #[inline(always)]
             fn key(self) -> $int {

@@ -16,6 +16,7 @@
 mod foreign;
 mod kernels;
 mod lane;
+mod load;
 mod machine;
 mod math;
 mod program;

@@ -2,6 +2,7 @@
 
 use super::foreign::Foreign;
 use super::lane::{Data, Type};
+use super::load::Range;
 use super::math::{Arith, Compare, Math};
 use super::table::Table;
 use crate::{Error, Result};
@@ -40,6 +41,8 @@ pub(super) enum Op {
     IsNan(Node),
     /// True where it is true, false where it is false or NULL.
     Truth(Node),
+    /// True where an input has a value in the range.
+    Within(Range),
     /// The second where the first (never NULL) is true, else the third.
     Select(Node, Node, Node),
     /// Fails if a cell is objected to that the mask (never NULL; all if there is none) keeps.
@@ -52,7 +55,7 @@ impl Op {
     /// The steps whose registers it reads.
     fn reads(&self) -> Vec<Node> {
         match self {
-            Op::Load(_) | Op::Table(_) => vec![],
+            Op::Load(_) | Op::Table(_) | Op::Within(_) => vec![],
             Op::Cast(a) | Op::Math(_, a) | Op::Not(a) | Op::IsNull(a) | Op::IsNan(a) | Op::Truth(a) => {
                 vec![*a]
             }
@@ -76,6 +79,8 @@ pub(super) struct Step {
 #[derive(Debug, Clone)]
 pub struct Program {
     pub(super) steps: Vec<Step>,
+    /// The steps that are taken: those that somebody reads, and checks.
+    pub(super) order: Vec<usize>,
     pub(super) tables: Vec<Table>,
     pub(super) foreign: Vec<Arc<dyn Foreign>>,
     /// Types of the registers.
@@ -268,7 +273,21 @@ impl Builder {
     /// If it isn't a boolean.
     pub fn truth(&mut self, node: Node) -> Result<Node> {
         self.booleans(&[node])?;
-        Ok(self.push(Op::Truth(node), Type::Bool))
+        let op = self.range_of(node).map_or(Op::Truth(node), Op::Within);
+        Ok(self.push(op, Type::Bool))
+    }
+
+    /// The range that `node` asks the values of one input to be in, if that is what it does.
+    fn range_of(&self, node: Node) -> Option<Range> {
+        match self.steps[node.0].0 {
+            Op::Compare(compare, a, b) => match (&self.steps[a.0].0, &self.steps[b.0].0) {
+                (Op::Load(input), _) => Range::of(*input, compare, self.constant_of(b)?, false),
+                (_, Op::Load(input)) => Range::of(*input, compare, self.constant_of(a)?, true),
+                _ => None,
+            },
+            Op::And(a, b) => self.range_of(a)?.and(self.range_of(b)?),
+            _ => None,
+        }
     }
 
     /// `then` where the mask `when` is true, else `other`.
@@ -341,15 +360,25 @@ impl Builder {
 
     /// The program. NaN of float inputs is NULL if `nan_as_missing`.
     pub fn build(self, nan_as_missing: bool) -> Program {
+        let order = self.taken();
         let mut last = (0..self.steps.len()).collect::<Vec<_>>();
-        for (at, (op, _)) in self.steps.iter().enumerate() {
-            op.reads().into_iter().for_each(|node| last[node.0] = at);
+        for &at in &order {
+            self.steps[at].0.reads().into_iter().for_each(|node| last[node.0] = at);
         }
-        self.outputs.iter().chain(&self.masks).chain(&self.gate).for_each(|node| last[node.0] = usize::MAX);
+        self.roots().for_each(|node| last[node.0] = usize::MAX);
         let (mut lanes, mut free) = (Vec::new(), Vec::<usize>::new());
-        let mut steps: Vec<Step> = Vec::with_capacity(self.steps.len());
-        for (at, (op, kind)) in self.steps.into_iter().enumerate() {
+        let mut steps: Vec<Step> = self
+            .steps
+            .into_iter()
+            .map(|(op, kind)| match op {
+                Op::Within(range) if nan_as_missing => (Op::Within(range.without_nan()), kind),
+                op => (op, kind),
+            })
+            .map(|(op, kind)| Step { op, kind, lane: 0 })
+            .collect();
+        for &at in &order {
             // A register that is free only after this step isn't written by it.
+            let kind = steps[at].kind;
             let lane = match free.iter().position(|&lane| lanes[lane] == kind) {
                 Some(place) => free.swap_remove(place),
                 None => {
@@ -357,17 +386,18 @@ impl Builder {
                     lanes.len() - 1
                 }
             };
-            let mut done = op.reads();
+            steps[at].lane = lane;
+            let mut done = steps[at].op.reads();
             done.sort_unstable();
             done.dedup();
             free.extend(done.iter().filter(|node| last[node.0] == at).map(|node| steps[node.0].lane));
             if last[at] == at {
                 free.push(lane);
             }
-            steps.push(Step { op, kind, lane });
         }
         Program {
             steps,
+            order,
             tables: self.tables,
             foreign: self.foreign,
             lanes,
@@ -375,6 +405,24 @@ impl Builder {
             outputs: self.outputs,
             nan_as_missing,
         }
+    }
+
+    /// The steps that are read after a run.
+    fn roots(&self) -> impl Iterator<Item = Node> {
+        self.outputs.iter().chain(&self.masks).chain(&self.gate).copied()
+    }
+
+    /// The steps that are read, by other ones or after a run, and those that object to cells.
+    fn taken(&self) -> Vec<usize> {
+        let mut taken = vec![false; self.steps.len()];
+        self.roots().for_each(|node| taken[node.0] = true);
+        for (at, (op, _)) in self.steps.iter().enumerate().rev() {
+            taken[at] |= matches!(op, Op::Check(..));
+            if taken[at] {
+                op.reads().into_iter().for_each(|node| taken[node.0] = true);
+            }
+        }
+        (0..self.steps.len()).filter(|&at| taken[at]).collect()
     }
 
     fn number(&self, a: Node, b: Node) -> Result<Type> {
@@ -394,7 +442,7 @@ impl Builder {
     /// Whether it is a boolean that is never NULL.
     fn is_mask(&self, node: Option<Node>) -> bool {
         node.is_none_or(|node| {
-            matches!(self.steps[node.0].0, Op::Truth(_) | Op::IsNull(_))
+            matches!(self.steps[node.0].0, Op::Truth(_) | Op::Within(_) | Op::IsNull(_))
                 || (self.kind(node) == Type::Bool && self.constant_of(node).is_some())
         })
     }

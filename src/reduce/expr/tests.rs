@@ -253,3 +253,49 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #[test] // tested on the block, or loaded and compared
+    fn ranges_are_comparisons(
+        cells in prop::collection::vec(prop_oneof![
+            Just(0.0f32), Just(-0.0), Just(f32::NAN), Just(-f32::NAN), Just(f32::INFINITY), Just(f32::NEG_INFINITY),
+            (-3i8..3).prop_map(f32::from)
+        ], 1..700),
+        bounds in prop::collection::vec((prop_oneof![
+            Just(0.0f32), Just(-0.0), Just(f32::NAN), Just(f32::INFINITY), (-3i8..3).prop_map(f32::from)
+        ], 0..4usize, any::<bool>()), 1..3),
+        missing in prop::collection::vec(any::<bool>(), 700),
+        (nan_as_missing, double, holes) in any::<(bool, bool, bool)>(),
+    ) {
+        let kind = if double { Type::F64 } else { Type::F32 };
+        let mut builder = Builder::new();
+        let x = builder.load(0, kind);
+        let mut masks = Vec::new();
+        for plain in [false, true] {
+            let mut all = None;
+            for &(bound, compare, flipped) in &bounds {
+                let data = if double { Data::F64(vec![bound.into()]) } else { Data::F32(vec![bound]) };
+                let bound = builder.table(constant(data));
+                let compare = [Compare::Equal, Compare::NotEqual, Compare::Less, Compare::LessOrEqual][compare];
+                let (a, b) = if flipped { (bound, x) } else { (x, bound) };
+                let holds = builder.compare(compare, a, b).unwrap();
+                all = Some(match all { Some(all) => builder.and(all, holds).unwrap(), None => holds });
+            }
+            let mut all = all.unwrap();
+            if plain {
+                // No range any more, but the same.
+                all = builder.not(all).unwrap();
+                all = builder.not(all).unwrap();
+            }
+            let mask = builder.truth(all).unwrap();
+            builder.output_mask(mask);
+            masks.push(mask);
+        }
+        let mut machine = Machine::new(Arc::new(builder.build(nan_as_missing)));
+        machine.enter(&[0], &[cells.len() as u64]);
+        let valid: Vec<bool> = cells.iter().zip(missing).map(|(_, missing)| !missing).collect();
+        let input = Input { block: Some(Block::Float32(&cells)), valid: holes.then_some(&valid) };
+        machine.run(&flat(cells.len()), &[input]).unwrap();
+        prop_assert_eq!(machine.kept(masks[0]), machine.kept(masks[1]));
+    }
+}
