@@ -3,10 +3,11 @@
 use super::codecs;
 use super::dataset::file;
 use super::metadata::kind_of;
-use millibar::dataset::{Location, OpenOptions, open};
 use millibar::codec::{
-    Blosc2Codec, Compression, Encoding, Filter, MaskMethod, MaskOptions, Packing, Spec, Sz3Mode, Values, ZfpMode,
+    Blosc2Codec, Compression, Encoding, Filter, MaskMethod, MaskOptions, Packing, Spec, Sz3Mode, Values,
+    ZfpMode,
 };
+use millibar::dataset::{Location, OpenOptions, open};
 use millibar::files::{FileWriter, Tensor};
 use millibar::source::Memory;
 use millibar::tgm::{ByteOrder, DType, File, Limits, Map, Provenance, WriteOptions};
@@ -105,7 +106,8 @@ fn encoded() -> Vec<u8> {
         (Spec::new(DType::Float32), Spec::new(DType::Float64), Spec::new(DType::Bitmask));
     let shuffled = Spec { filter: Filter::Shuffle(4), ..single.clone() };
     let mut made: Vec<(Spec, &Values)> = Vec::new();
-    let codecs = [Blosc2Codec::BloscLz, Blosc2Codec::Lz4, Blosc2Codec::Lz4Hc, Blosc2Codec::Zlib, Blosc2Codec::Zstd];
+    let codecs =
+        [Blosc2Codec::BloscLz, Blosc2Codec::Lz4, Blosc2Codec::Lz4Hc, Blosc2Codec::Zlib, Blosc2Codec::Zstd];
     let lossless = codecs.map(blosc2).into_iter().chain([Compression::Lz4, zstd, Compression::None]);
     for compression in lossless {
         made.push((Spec { compression, ..single.clone() }, &singles));
@@ -113,15 +115,19 @@ fn encoded() -> Vec<u8> {
         made.push((Spec { compression, ..mask.clone() }, &bits));
     }
     for compression in [Compression::None, szip, zstd] {
-        made.extend([0, 5, 16, 27].map(|bits| {
-            (Spec { compression, encoding: packing(bits), ..double.clone() }, &doubles)
-        }));
+        made.extend(
+            [0, 5, 16, 27]
+                .map(|bits| (Spec { compression, encoding: packing(bits), ..double.clone() }, &doubles)),
+        );
     }
     made.push((Spec { byte_order: ByteOrder::Big, ..single.clone() }, &singles));
     let zfp = [ZfpMode::FixedRate(11.5), ZfpMode::FixedPrecision(20), ZfpMode::FixedAccuracy(0.01)];
-    let lossy = zfp.map(Compression::Zfp).into_iter().chain([Sz3Mode::Abs, Sz3Mode::Rel, Sz3Mode::Psnr].map(sz3));
+    let lossy =
+        zfp.map(Compression::Zfp).into_iter().chain([Sz3Mode::Abs, Sz3Mode::Rel, Sz3Mode::Psnr].map(sz3));
     made.extend(lossy.map(|compression| (Spec { compression, ..double.clone() }, &doubles)));
-    made.extend([Compression::Rle, Compression::Roaring].map(|c| (Spec { compression: c, ..mask.clone() }, &bits)));
+    made.extend(
+        [Compression::Rle, Compression::Roaring].map(|c| (Spec { compression: c, ..mask.clone() }, &bits)),
+    );
     for method in [
         MaskMethod::None,
         MaskMethod::Rle,
@@ -139,7 +145,8 @@ fn encoded() -> Vec<u8> {
     let options = WriteOptions { provenance, ..WriteOptions::default() };
     let mut writer = FileWriter::new("seed.tgm", Vec::new(), options);
     for (spec, values) in made {
-        let tensor = Tensor { base: Map::new(), spec, shape: vec![values.len() as u64], values: values.clone() };
+        let tensor =
+            Tensor { base: Map::new(), spec, shape: vec![values.len() as u64], values: values.clone() };
         writer.message(&Map::new(), vec![tensor]).expect("values that can be encoded");
     }
     writer.finish().expect("bytes in memory")

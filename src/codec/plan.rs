@@ -4,8 +4,8 @@ use super::encode::checks::szip_samples;
 use super::masks::MaskPlan;
 use super::packing::SimplePacking;
 use super::shuffle::Shuffle;
-use super::sz3;
 use super::spec::{self, Filter, Spec};
+use super::sz3;
 use super::szip::Aec;
 use super::windows::Fault;
 use super::zfp::Zfp;
@@ -39,10 +39,15 @@ pub(super) enum Compression {
     Zstd,
     Lz4,
     Blosc2,
-    Szip { aec: Aec, stored_offsets: Option<Vec<u64>> },
+    Szip {
+        aec: Aec,
+        stored_offsets: Option<Vec<u64>>,
+    },
     Zfp(Zfp),
     /// `exact`: what is in it isn't float64 values, so that only a stream that loses nothing has it.
-    Sz3 { exact: bool },
+    Sz3 {
+        exact: bool,
+    },
     Rle,
     Roaring,
 }
