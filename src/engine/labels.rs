@@ -15,14 +15,14 @@
 //! `DOUBLE` written by hand is the same expression as the one that SQL adds, and is read the same way; compare with
 //! more digits to go by the widened value.
 
+use super::named::rewrite_expressions;
 use super::types::{is_dim, is_variable};
 use datafusion::arrow::array::{ArrayRef, AsArray};
 use datafusion::arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -58,12 +58,7 @@ fn analyze_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if !schema.fields().iter().any(narrow) {
         return Ok(Transformed::no(plan));
     }
-    let names = NamePreserver::new(&plan);
-    let rewritten = plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let rewritten = expr.transform_up(|expr| rewrite(expr, &schema))?;
-        Ok(rewritten.update_data(|expr| name.restore(expr)))
-    })?;
+    let rewritten = rewrite_expressions(plan, |expr| rewrite(expr, &schema))?;
     rewritten.transform_data(|plan| Ok(join_keys(plan, &schema)))
 }
 

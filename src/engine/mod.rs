@@ -8,11 +8,12 @@
 //! filter    predicates on dims, evaluated on the coords, become a selection
 //! labels    literals and joined columns beside Float32 dims
 //! nearest   nearest(dim, value): the label nearest to a value
+//! named     expressions replaced by others of the same names
 //! scan      TensorScanExec: rows in the grid's C order (layout, batches, rows, columns, order)
 //! sieve     predicates that a scan takes from filters, joins and sorts above it
 //! verdict   what statistics say of a predicate before cells are read (bounds)
 //! sides     which side of a join a cube is on
-//! whole_groups  aggregates of floats keep all groups below a limit
+//! mended    rules that put right what DataFusion's own get wrong
 //! aggregate GridAggregateExec: the same cells reduced on the grid, without rows
 //! stream    batches made on blocking threads, a step ahead of their consumer
 //! analyze   ANALYZE TABLE: statistics of chunks, computed at once
@@ -41,6 +42,8 @@ mod functions;
 mod labels;
 mod layout;
 mod leaf;
+mod mended;
+mod named;
 mod nearest;
 mod order;
 mod request;
@@ -49,7 +52,6 @@ mod sides;
 mod sieve;
 mod stream;
 mod verdict;
-mod whole_groups;
 
 pub use config::MillibarConfig;
 pub use provider::TensorTable;

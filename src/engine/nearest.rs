@@ -8,6 +8,7 @@
 //! table's dim, not among those that other predicates leave. A value halfway between two labels gets the larger
 //! label, as pandas' `get_indexer` has it; labels needn't be sorted.
 
+use super::named::rewrite_expressions;
 use super::provider::TensorTable;
 use crate::dataset::Dim;
 use datafusion::arrow::array::{Array, AsArray};
@@ -18,7 +19,6 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, exec_err, plan_err};
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility, lit,
@@ -85,12 +85,7 @@ fn analyze_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(Transformed::no(plan));
     }
     let inputs: Vec<LogicalPlan> = plan.inputs().into_iter().cloned().collect();
-    let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| {
-        let name = names.save(&expr);
-        let rewritten = expr.transform_up(|expr| rewrite(expr, &inputs))?;
-        Ok(rewritten.update_data(|expr| name.restore(expr)))
-    })
+    rewrite_expressions(plan, |expr| rewrite(expr, &inputs))
 }
 
 fn is_nearest(expr: &Expr) -> bool {

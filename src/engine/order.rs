@@ -2,7 +2,6 @@
 
 use super::provider::TensorTable;
 use super::scan::ColumnSource;
-use crate::dataset::stats::Number;
 use crate::dataset::{Dim, Variable};
 use crate::tensor::{DimSelection, Selection};
 use datafusion::arrow::array::{ArrayRef, make_comparator};
@@ -89,8 +88,9 @@ pub(crate) fn monotonic(coord: &ArrayRef, kept: &DimSelection) -> Result<Option<
     Ok(Some(found))
 }
 
-/// Bounds and missing cells of a variable, if all its cells are kept and the statistics of all its chunks are
-/// known. Unknown where NaN is a value among them.
+/// What is known of a variable's column: missing cells, if all cells are kept and the statistics of all chunks are
+/// known. No bounds: DataFusion's arithmetic on those of floats errs (it finds more values in an interval than in one
+/// around it), and then the plan fails.
 pub(crate) fn variable_statistics(
     variable: &Variable,
     kept: &Selection,
@@ -102,34 +102,20 @@ pub(crate) fn variable_statistics(
     if stats.known() == 0 || !whole() || stats.known() + (variable.chunks.holes() as u64) < stats.chunks() {
         return statistics;
     }
-    let Some(all) = stats.overview().filter(|all| all.nan == 0 || nan_as_missing) else {
-        return statistics;
-    };
-    statistics.null_count = Precision::Exact((variable.grid.cells() - all.valid) as usize);
-    if let Some((min, max)) = all.bounds {
-        let value = |number| match number {
-            Number::Float(value) => ScalarValue::from(value),
-            Number::Int(value) => ScalarValue::from(value),
-            Number::UInt(value) => ScalarValue::from(value),
-        };
-        let typed = |number| value(number).cast_to(&variable.arrow_type());
-        if let (Ok(min), Ok(max)) = (typed(min), typed(max)) {
-            statistics.min_value = Precision::Exact(min);
-            statistics.max_value = Precision::Exact(max);
-        }
+    if let Some(all) = stats.overview().filter(|all| all.nan == 0 || nan_as_missing) {
+        statistics.null_count = Precision::Exact((variable.grid.cells() - all.valid) as usize);
     }
     statistics
 }
 
-/// Bounds of the kept labels, each of which occurs. Unknown where a label is NaN.
-pub(crate) fn dim_statistics(dim: &Dim, kept: &DimSelection) -> ColumnStatistics {
-    let mut statistics = ColumnStatistics::new_unknown();
-    statistics.null_count = Precision::Exact(0);
-    if let Some((min, max)) = bounds(&dim.coord, kept) {
-        statistics.min_value = Precision::Exact(min);
-        statistics.max_value = Precision::Exact(max);
+/// What is known of a dim's column: that no label is missing, and how many there are (some may be the same). No bounds,
+/// as for variables; DataFusion also casts those of numbers to text, and is lost where '6' comes after '18'.
+pub(crate) fn dim_statistics(kept: &DimSelection) -> ColumnStatistics {
+    ColumnStatistics {
+        null_count: Precision::Exact(0),
+        distinct_count: Precision::Inexact(kept.len() as usize),
+        ..ColumnStatistics::new_unknown()
     }
-    statistics
 }
 
 /// The first kept positions of the smallest and the largest label; `None` if nothing is kept. NaN is above all
@@ -205,6 +191,13 @@ mod tests {
         let kept = DimSelection::from_indices(vec![0, 2, 3]);
         assert_eq!(bounds(&coord, &kept), Some((ScalarValue::from(-1.0), ScalarValue::from(3.0))));
         assert_eq!(bounds(&coord, &DimSelection::all(4)), None);
+    }
+
+    #[test]
+    fn nothing_is_said_of_bounds_to_datafusion() {
+        let said = dim_statistics(&DimSelection::all(4));
+        assert_eq!((&said.min_value, &said.max_value), (&Precision::Absent, &Precision::Absent));
+        assert_eq!((said.null_count, said.distinct_count), (Precision::Exact(0), Precision::Inexact(4)));
     }
 
     #[test]

@@ -134,9 +134,9 @@ impl Request {
         let exact = self.taken.is_empty() && (self.limit.is_none() || partitions == 1);
         // several masks, or a limit, may leave nothing of a position
         let every_label = self.limit.is_none() && self.selection.masks.len() < 2 && rows > 0;
-        let dims = self.table.grid().dims.iter().zip(&self.selection.dims).collect::<Vec<_>>();
+        let dims = &self.selection.dims;
         let column = |index: usize| match self.column(index) {
-            ColumnSource::Dim(dim) if every_label => order::dim_statistics(dims[dim].0, dims[dim].1),
+            ColumnSource::Dim(dim) if every_label => order::dim_statistics(&dims[dim]),
             ColumnSource::Dim(_) => {
                 ColumnStatistics { null_count: Precision::Exact(0), ..ColumnStatistics::new_unknown() }
             }

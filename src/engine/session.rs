@@ -4,10 +4,10 @@ use super::aggregate::GridAggregateRule;
 use super::config::MillibarConfig;
 use super::ddl::{TensogramFactory, TensogramUrls};
 use super::labels::LabelLiterals;
+use super::mended::mended;
 use super::nearest::NearestLabels;
 use super::provider::{self, Opened};
 use super::sides::JoinSides;
-use super::whole_groups::with_whole_groups;
 use super::{analyze, functions};
 use datafusion::catalog::{DynamicFileCatalog, MemoryCatalogProviderList};
 use datafusion::common::{Result, TableReference, plan_err};
@@ -67,11 +67,11 @@ pub fn memory_pool(bytes: usize) -> Arc<dyn MemoryPool> {
 
 /// DataFusion's rules, after the one that reduces on the grid (it looks for an aggregate right above a scan, before
 /// the others put repartitioning between the two) and the one that puts cubes on the right side of joins; among them
-/// the one that keeps NaN from a heap of groups.
+/// those that put some of them right.
 fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> =
         vec![Arc::new(GridAggregateRule::default()), Arc::new(JoinSides::default())];
-    rules.extend(with_whole_groups(PhysicalOptimizer::new().rules));
+    rules.extend(mended(PhysicalOptimizer::new().rules));
     rules
 }
 

@@ -142,8 +142,7 @@ fn ordered(grammar: &mut Grammar<'_>, filter: &str) -> Option<Output> {
         }
         _ => order,
     };
-    let kinds = if grammar.sorts() { 6 } else { 4 };
-    Some(Output::same(match grammar.rng.below(kinds) {
+    Some(Output::same(match grammar.rng.below(6) {
         0 | 1 => format!("first_value({arg} ORDER BY {order}){filter}"),
         2 | 3 => format!("last_value({arg} ORDER BY {order}){filter}"),
         4 => format!("nth_value({arg}, {} ORDER BY {order}){filter}", grammar.rng.between(1, 4)),

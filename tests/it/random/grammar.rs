@@ -276,12 +276,6 @@ impl<'a> Grammar<'a> {
         self.rng.below(self.model.dims.len())
     }
 
-    /// Whether DataFusion sorts for `nth_value` and `array_agg` as they ask. Below a join it may leave out a column that
-    /// is constant there.
-    pub(crate) fn sorts(&self) -> bool {
-        !self.joined
-    }
-
     pub(crate) fn any_column(&mut self) -> Column {
         if self.rng.one_in(3) {
             Column::Dim(self.dim())

@@ -13,21 +13,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use std::sync::Arc;
 
-/// DataFusion's rule whose work is looked at.
-const AFTER: &str = "LimitAggregation";
-
 /// Takes the limit, with its order, from aggregates whose keys or values are floats.
 #[derive(Debug, Default)]
-pub(crate) struct WholeGroups {}
-
-/// `rules` with [`WholeGroups`] after the one that gives aggregates limits.
-pub(crate) fn with_whole_groups(
-    mut rules: Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>,
-) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let place = rules.iter().position(|rule| rule.name() == AFTER).map_or(rules.len(), |at| at + 1);
-    rules.insert(place, Arc::new(WholeGroups::default()));
-    rules
-}
+pub(super) struct WholeGroups {}
 
 impl PhysicalOptimizerRule for WholeGroups {
     fn optimize(
