@@ -7,6 +7,7 @@ use super::function::{Function, Path, Side};
 use super::reduction::Reduction;
 use crate::codec::{Pipeline, Verify};
 use crate::dataset::Variable;
+use crate::engine::ahead::BUDGET;
 use crate::engine::layout::{Layout, TARGET_CELLS};
 use crate::reduce::{Accumulators, GroupMap, Wants};
 use crate::tensor::{ChunkGrid, Part, Parts, Place, Selection};
@@ -480,13 +481,14 @@ fn unit_layout(reduction: &Reduction, side: Side) -> Layout {
     Layout::new(reduction.selection(side), &grains, TARGET_CELLS)
 }
 
-/// Bytes of the largest chunk that has to be decoded whole for one of `parts`.
+/// Bytes of the largest chunk that has to be decoded whole for one of `parts`, and of what is fetched for a worker.
 fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &Parts) -> u64 {
+    let fetched = variable.fetched(BUDGET);
     if variable.seeks(parts.largest(), reduction.scan.options().range_threshold) {
-        return 0;
+        return fetched;
     }
     let cells = variable.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
-    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64)
+    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64).saturating_add(fetched)
 }
 
 /// Deals tasks, in order, to as many partitions as they are worth, so that each decodes about the same.
