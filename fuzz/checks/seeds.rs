@@ -112,7 +112,10 @@ fn encoded() -> Vec<u8> {
     for compression in lossless {
         made.push((Spec { compression, ..single.clone() }, &singles));
         made.push((Spec { compression, ..shuffled.clone() }, &singles));
-        made.push((Spec { compression, ..mask.clone() }, &bits));
+        // Blosc2 has no items to put bits into.
+        if !matches!(compression, Compression::Blosc2 { .. }) {
+            made.push((Spec { compression, ..mask.clone() }, &bits));
+        }
     }
     for compression in [Compression::None, szip, zstd] {
         made.extend(
