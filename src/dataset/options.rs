@@ -101,7 +101,9 @@ pub const OPTIONS: &[OptionDoc] = &[
         values: Verify::NAMES,
         default: "that of the session",
         help: "Whether the stored hash of an object is checked: never; each time it is decoded whole; or before anything \
-               of it is used, parts of it, too (its frame is hashed once, and that is remembered).",
+               of it is used, parts of it, too (its frame is hashed once, and that is remembered). What is known of \
+               chunks by statistics, and of labels by an index, isn't read again, and so not verified: it was made of the \
+               values when they were read.",
     },
     OptionDoc {
         name: "limits",

@@ -1,8 +1,8 @@
 //! Local files, memory-mapped.
 //!
 //! A page of a map that the file doesn't reach any more faults when it is touched, and ends the process. So before bytes
-//! are lent the file is looked at: one that has become shorter is an error. What remains is a file that is cut off while
-//! bytes of it are being decoded; only copying everything would help against that. No file stays open for this, there
+//! are lent the file is looked at, once a millisecond at most: one that has become shorter is an error. What remains is a file
+//! that is cut off while bytes of it are being decoded; only copying everything would help against that. No file stays open for this, there
 //! may be thousands: the path is asked, and counts while it leads to the same file. (One that was replaced by renaming
 //! another over it is whole as long as it is mapped.)
 
@@ -14,7 +14,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, UNIX_EPOCH};
 
 /// A local file, mapped once; [`Source::read`] lends slices of the map.
 #[derive(Debug)]
@@ -22,6 +23,9 @@ pub struct LocalFile {
     name: Arc<str>,
     path: PathBuf,
     identity: Identity,
+    opened: Instant,
+    /// When its length was looked at last and was right, in microseconds since it was opened.
+    looked: AtomicU64,
     stamp: Stamp,
     /// `None` for an empty file, which can't be mapped.
     map: Option<Arc<Resident>>,
@@ -59,17 +63,26 @@ impl LocalFile {
         }
         let stamp = Stamp { len: bytes.len() as u64, modified_ns, tag: None };
         let identity = identity(&meta);
-        Ok(Self { name, path: path.to_path_buf(), identity, stamp, map: resident, bytes })
+        let (path, opened, looked) = (path.to_path_buf(), Instant::now(), AtomicU64::new(0));
+        Ok(Self { name, path, identity, opened, looked, stamp, map: resident, bytes })
     }
 
     /// Checks that the file still has all its bytes, as far as its path says.
     fn check_length(&self) -> Result<()> {
+        let now = self.opened.elapsed().as_micros() as u64;
+        if now.saturating_sub(self.looked.load(Relaxed)) < OFTEN {
+            return Ok(());
+        }
         match fs::metadata(&self.path) {
             Ok(meta) if identity(&meta) == self.identity && meta.len() < self.stamp.len => {
                 let what = format!("has {} bytes, and had {} when it was opened", meta.len(), self.stamp.len);
                 Err(Error::io(Arc::clone(&self.name), io::Error::new(io::ErrorKind::UnexpectedEof, what)))
             }
-            _ => Ok(()), // another file by now, or none: the map has what it had
+            // Another file by now, or none: the map has what it had.
+            _ => {
+                self.looked.store(now, Relaxed);
+                Ok(())
+            }
         }
     }
 }
@@ -81,6 +94,9 @@ fn modified_ns(meta: &fs::Metadata) -> io::Result<i128> {
         Err(before) => -(before.duration().as_nanos() as i128),
     })
 }
+
+/// Microseconds between looks at the length of a file that is read all the time.
+const OFTEN: u64 = 1000;
 
 /// What tells a file from others, whatever its name.
 #[cfg(unix)]
@@ -195,6 +211,7 @@ mod tests {
         fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
         assert_eq!(file.read(0..3 << 12).unwrap(), bytes);
         File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(2 * OFTEN));
         let error = file.read(1 << 12..2 << 12).unwrap_err().to_string();
         assert!(error.contains("has 100 bytes, and had 12288 when it was opened"), "{error}");
     }
