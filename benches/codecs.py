@@ -3,7 +3,7 @@
 Both sides get values in memory and give the bytes of an object (the reference: of a message, hash off) and back; best
 of several runs, the pipelines in turn. Prints the table of docs/performance.md.
 
-Needs tensogram and numpy. Usage: python benches/codecs.py [THREADS]
+Needs tensogram and numpy. Usage: python benches/codecs.py [THREADS [PIPELINE...]]
 """
 
 import subprocess
@@ -82,7 +82,7 @@ def reference(name, doubles, threads):
 
 
 def ours(name, threads):
-    command = ["cargo", "bench", "--locked", "--no-default-features", "--bench", "codecs", "--", str(threads), name]
+    command = ["cargo", "bench", "--locked", "--bench", "codecs", "--", str(threads), name]
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
     return float(out[1]), float(out[2])
 
@@ -91,7 +91,8 @@ def main():
     threads = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     doubles = field()
     print(f"| pipeline | encode | reference | | decode | reference | |\n|{' --- |' * 7}")
-    for name, (dtype, _) in PIPELINES.items():
+    for name in sys.argv[2:] or PIPELINES:
+        dtype = PIPELINES[name][0]
         mega = LEN * {"float32": 4, "float64": 8, "bitmask": 0.125}[dtype] / 1e6
         (encode, decode), (encode_theirs, decode_theirs) = ours(name, threads), reference(name, doubles, threads)
         rates = [mega / seconds for seconds in (encode, encode_theirs, decode, decode_theirs)]

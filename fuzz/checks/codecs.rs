@@ -126,7 +126,8 @@ pub fn seed(object: &Object, region: &[u8]) -> Option<(String, Vec<u8>)> {
         "szip" => [byte("szip_rsi").wrapping_sub(1), block.unwrap_or(0) as u8, byte("szip_flags")],
         "zfp" => {
             let mode = listed("zfp_mode", &ZFP);
-            let second = if mode == 0 { 4 * byte("zfp_rate") } else { byte("zfp_precision") };
+            let rate = number("zfp_rate").map_or(0.0, |rate| 4.0 * rate);
+            let second = if mode == 0 { rate as u8 } else { byte("zfp_precision") };
             let tolerance = number("zfp_tolerance").map_or(0.0, |tolerance| tolerance.log2() + 128.0);
             [mode, second, tolerance as u8]
         }
@@ -140,6 +141,9 @@ pub fn seed(object: &Object, region: &[u8]) -> Option<(String, Vec<u8>)> {
     });
     let plain_mask = masked.is_some() && descriptor.compression == "none" && stages == 0;
     let name = if plain_mask { "masks" } else { &descriptor.compression };
+    if !super::CODECS.contains(&name) {
+        return None;
+    }
     let [high, low] = len.to_be_bytes();
     let scale = number("sp_binary_scale_factor").map_or(0.0, |scale| scale + 128.0) as u8;
     let mask = masked.map_or(0, |mask| if plain_mask { mask } else { mask | 128 });

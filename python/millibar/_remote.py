@@ -8,7 +8,6 @@ can be pickled, and are read through the client of whichever process they come t
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import math
@@ -47,10 +46,17 @@ _KEY = b"millibar"
 
 _clients: dict[str, flight.FlightClient] = {}
 _lock = threading.Lock()
+_forked = False
+"""Whether this process is a fork of one that had clients: gRPC doesn't work here, a call would wait forever."""
 
 
 def client(location: str) -> flight.FlightClient:
     """The client of this process for the server at ``location``."""
+    if _forked:
+        raise UnsupportedError(
+            f"{location}: this process was forked from one that had connections to a server, which gRPC doesn't allow: "
+            'start it by "spawn" or "forkserver", as dask does'
+        )
     with _lock:
         if location not in _clients:
             with _errors():
@@ -58,16 +64,14 @@ def client(location: str) -> flight.FlightClient:
         return _clients[location]
 
 
-def _before_fork() -> None:
-    """Lets go of all clients: gRPC doesn't work in a child whose parent has connections. Both make new ones."""
-    _lock.acquire()
-    if _clients:
-        _clients.clear()
-        gc.collect()  # streams that were left behind hold theirs
+def _in_child() -> None:
+    global _forked
+    _forked = bool(_clients) or _forked
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release)
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_in_child)
 
 
 @contextmanager

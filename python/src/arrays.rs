@@ -111,7 +111,7 @@ pub(crate) fn open_arrays<'py>(
     let key = Key { items, options };
     let opened = py.detach(|| {
         let opened = Opened::open(&key)?;
-        let sets = if split { opened.dataset.array_sets() } else { vec![opened.dataset.array_set()?] };
+        let sets = if split { opened.dataset.array_sets()? } else { vec![opened.dataset.array_set()?] };
         Ok((opened, sets))
     });
     let (opened, sets) = opened.map_err(|e: Error| raise_ours(py, e))?;

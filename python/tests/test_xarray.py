@@ -15,6 +15,7 @@ from millibar import GridError, HashMismatchError
 from millibar.xarray import Axis, arrange, open_datasets
 
 CORPUS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "corpus"
+needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no conformance corpus at {CORPUS}")
 MESSAGES = 4  # of each file; what comes after is like what went before
 
 # Where the reference is wrong, the files that show it, and what differs then. docs/xarray.md has the same list in words.
@@ -127,6 +128,7 @@ def test_every_file_of_the_corpus_is_the_same_dataset(path):
     assert not [what for what in found if not any(part in what for part in parts)]
 
 
+@needs_corpus
 @pytest.mark.parametrize("reason, globs, parts", DIFFERENT, ids=range(len(DIFFERENT)))
 def test_what_is_listed_as_wrong_is_wrong(reason, globs, parts):
     paths = sorted({path for glob in globs for path in CORPUS.glob(glob if "/" in glob else f"*/{glob}")})
@@ -149,6 +151,7 @@ def test_bfloat16_are_numbers(path):
     np.testing.assert_array_equal(variable, (bits.values.astype(np.uint32) << 16).view(np.float32))
 
 
+@needs_corpus
 def test_messages_beyond_the_last_and_below_zero():
     path = CORPUS / "shapes" / "zero_objects.tgm"
     for index in (-1, 1):

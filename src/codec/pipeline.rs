@@ -75,7 +75,7 @@ impl Pipeline {
         match self.plan.compression {
             Compression::None | Compression::Blosc2 | Compression::Szip { .. } => true,
             Compression::Zfp(zfp) => zfp.block_bits().is_some(),
-            Compression::Zstd | Compression::Lz4 | Compression::Sz3 => false,
+            Compression::Zstd | Compression::Lz4 | Compression::Sz3 { .. } => false,
             Compression::Rle | Compression::Roaring => false,
         }
     }
@@ -222,7 +222,9 @@ impl Pipeline {
             Compression::Zstd => job.stream(payload()?, |payload, out| zstd.decode(payload, out)),
             Compression::Lz4 => job.stream(payload()?, lz4::decode),
             Compression::Zfp(zfp) => job.zfp(&held, zfp, mode, block),
-            Compression::Sz3 => job.stream(payload()?, |payload, out| sz3::decode(payload, zstd, block, out)),
+            Compression::Sz3 { exact } => {
+                job.stream(payload()?, |payload, out| sz3::decode(payload, *exact, zstd, block, out))
+            }
             Compression::Rle => {
                 job.stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_rle))
             }

@@ -5,6 +5,7 @@ use super::masks::MaskPlan;
 use super::packing::SimplePacking;
 use super::shuffle::Shuffle;
 use super::spec::{self, Filter, Spec};
+use super::sz3;
 use super::szip::Aec;
 use super::windows::Fault;
 use super::zfp::Zfp;
@@ -38,9 +39,15 @@ pub(super) enum Compression {
     Zstd,
     Lz4,
     Blosc2,
-    Szip { aec: Aec, stored_offsets: Option<Vec<u64>> },
+    Szip {
+        aec: Aec,
+        stored_offsets: Option<Vec<u64>>,
+    },
     Zfp(Zfp),
-    Sz3,
+    /// `exact`: what is in it isn't float64 values, so that only a stream that loses nothing has it.
+    Sz3 {
+        exact: bool,
+    },
     Rle,
     Roaring,
 }
@@ -54,7 +61,7 @@ impl Compression {
             Self::Blosc2 => "blosc2",
             Self::Szip { .. } => "szip",
             Self::Zfp(_) => "zfp",
-            Self::Sz3 => "sz3",
+            Self::Sz3 { .. } => "sz3",
             Self::Rle => "rle",
             Self::Roaring => "roaring",
         }
@@ -163,7 +170,7 @@ impl Plan {
                 return Ok(());
             }
             // A step of twice the bound for each value may take no bits at all.
-            Compression::Sz3 | Compression::Rle | Compression::Roaring => u64::MAX,
+            Compression::Sz3 { .. } | Compression::Rle | Compression::Roaring => u64::MAX,
             Compression::Szip { aec, .. } => {
                 let sample = aec.sample_bytes() as u64;
                 if !want.is_multiple_of(sample) {
@@ -259,6 +266,7 @@ fn compression(at: &Place, descriptor: &Descriptor, spec: &Spec) -> Result<Compr
     let name = spec.compression.name();
     let fault = |what: String| Error::codec(at, name, what);
     let refuse = |what: String| Err(fault(what));
+    let staged = spec.encoding != spec::Encoding::None || spec.filter != Filter::None;
     Ok(match spec.compression {
         spec::Compression::None => Compression::None,
         spec::Compression::Zstd { .. } => Compression::Zstd,
@@ -270,19 +278,21 @@ fn compression(at: &Place, descriptor: &Descriptor, spec: &Spec) -> Result<Compr
             let stored_offsets = descriptor.uints(at, "szip_block_offsets").unwrap_or_default();
             Compression::Szip { aec, stored_offsets }
         }
-        spec::Compression::Zfp(_) | spec::Compression::Sz3 { .. } if spec.dtype != DType::Float64 => {
+        spec::Compression::Zfp(_) if spec.dtype != DType::Float64 => {
             // The reference writes such files, and takes the bytes for float64.
             return refuse(format!("holds float64, and this object is {}", spec.dtype));
         }
-        spec::Compression::Zfp(_) | spec::Compression::Sz3 { .. }
-            if spec.encoding != spec::Encoding::None || spec.filter != Filter::None =>
-        {
-            return refuse("loses bits of values: what another stage made of them can't be read back".into());
-        }
+        spec::Compression::Zfp(_) if staged => return refuse(sz3::LOSES.into()),
         spec::Compression::Zfp(mode) => {
             Compression::Zfp(Zfp::try_new(mode).map_err(|e| fault(e.to_string()))?)
         }
-        spec::Compression::Sz3 { .. } => Compression::Sz3,
+        spec::Compression::Sz3 { .. } => {
+            let exact = staged || spec.dtype != DType::Float64;
+            if exact && spec.byte_order != ByteOrder::NATIVE {
+                return refuse("of bytes in another order than this machine's are taken for float64".into());
+            }
+            Compression::Sz3 { exact }
+        }
         spec::Compression::Rle | spec::Compression::Roaring if spec.dtype != DType::Bitmask => {
             return refuse(format!("holds bitmasks, and this object is {}", spec.dtype));
         }

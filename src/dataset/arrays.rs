@@ -88,21 +88,22 @@ impl Dataset {
 
     /// All variables in as few sets as it takes; each has the coordinates that are no dims. At least one, which may
     /// be empty.
-    pub fn array_sets(&self) -> Vec<ArraySet> {
+    ///
+    /// # Errors
+    /// [`Error::Grid`] if a variable is called as a coordinate that it doesn't have.
+    pub fn array_sets(&self) -> Result<Vec<ArraySet>> {
         let mut sets: Vec<Builder> = Vec::new();
         for table in &self.tables {
             if !sets.iter_mut().any(|set| set.fits(table) && set.add(table).is_ok()) {
                 let mut set = Builder::new(self);
-                // A table alone has distinct names and one claim for each dim.
-                if set.add(table).is_ok() {
-                    sets.push(set);
-                }
+                set.add(table).map_err(|(name, what)| Error::Grid { name, what })?;
+                sets.push(set);
             }
         }
         if sets.is_empty() {
             sets.push(Builder::new(self));
         }
-        sets.into_iter().map(|set| set.finish(self)).collect()
+        Ok(sets.into_iter().map(|set| set.finish(self)).collect())
     }
 }
 

@@ -453,6 +453,11 @@ impl Chunks {
         self.row(chunk).is_none_or(|row| source(row).lends())
     }
 
+    /// Whether no byte of any of them has to be fetched.
+    pub(super) fn all_at_hand(&self) -> bool {
+        self.objects.sources.iter().all(|source| source.lends())
+    }
+
     /// Says to the file of that chunk that all of its object will be read soon; see [`Source::will_need`].
     pub fn will_need(&self, chunk: u64) {
         if let Some(row) = self.row(chunk) {

@@ -299,6 +299,17 @@ impl Variable {
         spans.iter().map(|span| span.end - span.start).sum()
     }
 
+    /// Bytes that are held of files that have to be fetched, by one who reads chunk after chunk and announces `ahead`
+    /// bytes: about, for encoded chunks are taken to be as large as decoded ones.
+    pub fn fetched(&self, ahead: u64) -> u64 {
+        if self.chunks.all_at_hand() {
+            return 0;
+        }
+        let width = self.dtype.width().unwrap_or(1) as u64;
+        let bytes = |shape: &[u64]| shape.iter().fold(width, |bytes, &len| bytes.saturating_mul(len));
+        bytes(self.grid.shape()).min(bytes(self.grid.chunk_shape()).saturating_add(ahead))
+    }
+
     /// Whether all its chunks can be read a range at a time, and `cells` of one are so few of it that this pays.
     pub fn seeks(&self, cells: u64, range_threshold: f64) -> bool {
         self.chunks.kinds().all(|(len, seeks)| seeks && cells as f64 <= range_threshold * len as f64)

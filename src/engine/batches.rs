@@ -1,5 +1,6 @@
 //! Batches of one partition of a scan: unit after unit is read and cut, or, where little is kept of each, gathered.
 
+use super::ahead::BUDGET;
 use super::layout::Unit;
 use super::metrics::ScanMetrics;
 use super::rows::{Found, Rows};
@@ -9,6 +10,10 @@ use crate::tensor::DimSelection;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::BatchCoalescer;
 use datafusion::common::Result;
+use std::collections::VecDeque;
+
+/// Units that files are told of before they are read, at most.
+const UNITS_AHEAD: usize = 16;
 
 /// The batches of a run of units, in the grid's C order.
 pub(crate) struct Batches {
@@ -16,7 +21,9 @@ pub(crate) struct Batches {
     /// Predicates on top of the selection that the units were made of.
     sieve: Option<Sieve>,
     /// Units still to read.
-    units: Box<dyn Iterator<Item = u64> + Send>,
+    units: VecDeque<u64>,
+    /// What was told to files of the first of these, and counts for; see [`ahead`](super::ahead).
+    told: VecDeque<u64>,
     /// Rows still to yield.
     remaining: u64,
     batch_size: usize,
@@ -32,14 +39,37 @@ impl Batches {
     pub(crate) fn new(
         rows: Rows,
         sieve: Option<Sieve>,
-        units: impl Iterator<Item = u64> + Send + 'static,
+        units: Vec<u64>,
         limit: u64,
         batch_size: usize,
         metrics: ScanMetrics,
     ) -> Self {
         let gathered = BatchCoalescer::new(rows.schema().clone(), batch_size);
-        let units = Box::new(units);
-        Self { rows, sieve, units, remaining: limit, batch_size, metrics, open: None, gathered }
+        let (units, told) = (units.into(), VecDeque::new());
+        Self { rows, sieve, units, told, remaining: limit, batch_size, metrics, open: None, gathered }
+    }
+
+    /// Tells files of units to come, as many as will surely be read.
+    fn tell(&mut self) -> Result<()> {
+        let mut bytes: u64 = self.told.iter().sum();
+        while bytes < BUDGET && self.told.len() < UNITS_AHEAD {
+            // A limit may be reached with each unit.
+            let wanted = self.told.is_empty() || self.remaining == u64::MAX;
+            let Some(&unit) = self.units.get(self.told.len()).filter(|_| wanted) else { break };
+            let selection = self.rows.layout().selection(&self.rows.layout().unit(unit));
+            let told = match &mut self.sieve {
+                None => self.rows.tell(&selection, &[]),
+                Some(sieve) => {
+                    let narrowed = sieve.look()?;
+                    let left = selection.intersect(&narrowed.selection);
+                    let open = self.rows.open_conditions(&left, &narrowed.conditions);
+                    open.map_or(0, |open| self.rows.tell(&left, &open))
+                }
+            };
+            bytes += told;
+            self.told.push_back(told);
+        }
+        Ok(())
     }
 
     /// What is kept of `unit`, or as much of it as is still wanted; `None` if there is nothing.
@@ -82,7 +112,11 @@ impl Producer for Batches {
             if stop.is_set() {
                 return Ok(None);
             }
-            let unit = if self.remaining > 0 { self.units.next() } else { None };
+            if self.remaining > 0 {
+                self.tell()?;
+            }
+            let unit = if self.remaining > 0 { self.units.pop_front() } else { None };
+            self.told.pop_front();
             let Some(unit) = unit else {
                 self.gathered.finish_buffered_batch()?;
                 return Ok(self.gathered.next_completed_batch());

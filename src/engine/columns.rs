@@ -13,6 +13,7 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::Result;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,10 +21,16 @@ use std::sync::Arc;
 /// Rows of shared columns that are remembered for a dim.
 const REMEMBERED: usize = 1 << 18;
 
+/// Bytes of shared columns that are remembered at most where memory is limited.
+const REMEMBERED_BYTES: usize = 256 << 10;
+
 /// Makes columns of labels, and remembers those that come again: the inner dims of most units are the same.
-#[derive(Default)]
 pub(crate) struct Labels {
     dims: Vec<Columns>,
+    /// Holds the bytes of what is remembered.
+    memory: MemoryReservation,
+    /// Most bytes that may be remembered.
+    most: usize,
 }
 
 /// Columns of one dim for units in which it keeps the same positions and as many cells are inside.
@@ -33,9 +40,17 @@ struct Columns {
     /// By the cell that they begin with, and the number of rows.
     columns: HashMap<(usize, usize), ArrayRef>,
     rows: usize,
+    bytes: usize,
 }
 
 impl Labels {
+    /// Labels that are remembered as far as `pool` has room, and little of them if it has a limit.
+    pub(crate) fn new(pool: &Arc<dyn MemoryPool>) -> Self {
+        let unlimited = matches!(pool.memory_limit(), MemoryLimit::Infinite);
+        let most = if unlimited { usize::MAX } else { REMEMBERED_BYTES };
+        Self { dims: Vec::new(), memory: MemoryConsumer::new("labels").register(pool), most }
+    }
+
     /// The labels of dim number `dim` for cells `range` of the product of `dims`; where `keep` keeps some of these
     /// cells only, for all that it keeps (as many as `range` is long).
     pub(crate) fn column(
@@ -64,14 +79,19 @@ impl Labels {
         let columns = &mut self.dims[dim];
         let same = |(before, cells): &(DimSelection, usize)| before == kept && (*cells == inner || len == 1);
         if !columns.kept.as_ref().is_some_and(same) || columns.rows > REMEMBERED {
+            self.memory.shrink(columns.bytes);
             *columns = Columns { kept: Some((kept.clone(), inner)), ..Columns::default() };
         }
         if let Some(column) = columns.columns.get(&(first, range.len())) {
             return Ok(Arc::clone(column));
         }
         let column = made(coord, kept, inner, first..first + range.len())?;
-        columns.columns.insert((first, range.len()), Arc::clone(&column));
-        columns.rows += range.len();
+        let bytes = column.get_array_memory_size();
+        if self.memory.size() + bytes <= self.most && self.memory.try_grow(bytes).is_ok() {
+            columns.columns.insert((first, range.len()), Arc::clone(&column));
+            columns.rows += range.len();
+            columns.bytes += bytes;
+        }
         Ok(column)
     }
 }
@@ -132,6 +152,30 @@ mod tests {
     use super::*;
     use datafusion::arrow::array::{AsArray, Int64Array, StringArray};
     use datafusion::arrow::datatypes::Int64Type;
+    use datafusion::execution::memory_pool::{GreedyMemoryPool, UnboundedMemoryPool};
+
+    fn unlimited() -> Labels {
+        Labels::new(&(Arc::new(UnboundedMemoryPool::default()) as _))
+    }
+
+    #[test]
+    fn what_is_remembered_is_reserved() -> Result<()> {
+        let coord: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1000));
+        let dims = [DimSelection::all(1000)];
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(20_000));
+        let mut labels = Labels::new(&pool);
+        let first = labels.column(&coord, 0, &dims, None, 0..1000)?;
+        assert_eq!(pool.reserved(), first.get_array_memory_size());
+        assert!(Arc::ptr_eq(&first, &labels.column(&coord, 0, &dims, None, 0..1000)?));
+        for end in 900..1000 {
+            let column = labels.column(&coord, 0, &dims, None, 0..end)?;
+            assert_eq!(column.as_primitive::<Int64Type>().values()[end - 1], end as i64 - 1);
+            assert!(pool.reserved() <= 20_000);
+        }
+        drop(labels);
+        assert_eq!(pool.reserved(), 0);
+        Ok(())
+    }
 
     fn repeated_items(items: &[u64], inner: usize, range: Range<usize>) -> Vec<u64> {
         let mut out = Vec::new();
@@ -151,7 +195,7 @@ mod tests {
     #[test]
     fn columns_are_shared_by_units_that_look_alike() -> Result<()> {
         let coord: ArrayRef = Arc::new(Int64Array::from(vec![10, 20, 30]));
-        let mut labels = Labels::default();
+        let mut labels = unlimited();
         let dims =
             |first: u64| vec![DimSelection::Range(first..first + 1), DimSelection::from_indices(vec![0, 2])];
         let mut column = |dim, first, keep: Option<&BooleanBuffer>, range| {
@@ -173,7 +217,7 @@ mod tests {
     fn labels_that_are_text() -> Result<()> {
         let coord: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
         let column =
-            Labels::default().column(&coord, 0, &[DimSelection::all(2), DimSelection::all(2)], None, 1..4)?;
+            unlimited().column(&coord, 0, &[DimSelection::all(2), DimSelection::all(2)], None, 1..4)?;
         assert_eq!(column.as_ref(), &StringArray::from(vec!["a", "b", "b"]) as &dyn Array);
         Ok(())
     }

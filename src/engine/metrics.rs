@@ -17,6 +17,8 @@ pub struct ScanMetrics {
     pub chunks_pruned_by_statistics: Count,
     /// Chunks, or parts of chunks, that their statistics answered for.
     pub chunks_from_statistics: Count,
+    /// Chunks of which it was known that predicates on values keep every cell: these weren't evaluated.
+    pub chunks_unmasked: Count,
     /// Chunks of which at least one element was decoded.
     pub chunks_decoded: Count,
     /// Chunks that the codec knows to be one value, or a few: reduced without being decoded.
@@ -39,6 +41,11 @@ pub struct ScanMetrics {
     /// Cells of the selection that a scan dropped before it made rows of them: by predicates on values, and by
     /// filters that joins and sorts above it found while the query ran.
     pub cells_pruned: Count,
+    /// Encoded bytes that files were told of before they were read.
+    pub bytes_ahead: Count,
+    /// Groups whose states went to the final aggregate part by part: there was no room for all of them, or no use in
+    /// keeping them.
+    pub groups_handed_on: Count,
     /// Most bytes of decode buffers and states that were reserved in the memory pool at a time.
     pub peak_memory: Gauge,
     /// Time in reading bytes.
@@ -61,6 +68,7 @@ impl ScanMetrics {
             chunks_pruned: count("chunks_pruned", MetricCategory::Rows),
             chunks_pruned_by_statistics: count("chunks_pruned_by_statistics", MetricCategory::Rows),
             chunks_from_statistics: count("chunks_from_statistics", MetricCategory::Rows),
+            chunks_unmasked: count("chunks_unmasked", MetricCategory::Rows),
             chunks_decoded: count("chunks_decoded", MetricCategory::Rows),
             chunks_constant: count("chunks_constant", MetricCategory::Rows),
             chunks_packed: count("chunks_packed", MetricCategory::Rows),
@@ -71,6 +79,8 @@ impl ScanMetrics {
             full_decodes: count("full_decodes", MetricCategory::Rows),
             cells_reduced: count("cells_reduced", MetricCategory::Rows),
             cells_pruned: count("cells_pruned", MetricCategory::Rows),
+            bytes_ahead: count("bytes_ahead", MetricCategory::Bytes),
+            groups_handed_on: count("groups_handed_on", MetricCategory::Rows),
             peak_memory: MetricBuilder::new(set)
                 .with_category(MetricCategory::Bytes)
                 .gauge("peak_memory", partition),

@@ -10,6 +10,7 @@
 //! nearest   nearest(dim, value): the label nearest to a value
 //! named     expressions replaced by others of the same names
 //! scan      TensorScanExec: rows in the grid's C order (layout, batches, rows, columns, order)
+//! ahead     what will be read, told to files beforehand
 //! sieve     predicates that a scan takes from filters, joins and sorts above it
 //! verdict   what statistics say of a predicate before cells are read (bounds)
 //! sides     which side of a join a cube is on
@@ -36,6 +37,7 @@ pub mod session;
 pub mod statements;
 pub mod types;
 
+mod ahead;
 mod batches;
 mod bounds;
 mod columns;

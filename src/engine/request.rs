@@ -1,5 +1,6 @@
 //! What a scan is asked for, and what follows from it before anything is read.
 
+use super::ahead::BUDGET;
 use super::bounds::{Bounds, Visit};
 use super::layout::{Layout, TARGET_CELLS};
 use super::order;
@@ -110,8 +111,9 @@ impl Request {
         units
     }
 
-    /// Bytes that one partition holds at a time: a unit's variables, the chunk that is being decoded, and two batches,
-    /// one that was handed on and one that is being made.
+    /// Bytes that one partition holds at a time: a unit's variables, the bits of what is kept of it, the chunk that is
+    /// being decoded (where it has to be fetched, its encoded bytes, too), and two batches, one that was handed on and one
+    /// that is being made.
     pub(crate) fn memory(&self, layout: &Layout) -> usize {
         let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
         let row = self.variables().map(cell).sum::<u64>();
@@ -121,7 +123,12 @@ impl Request {
         let whole = |v: &&Variable| !v.seeks(layout.largest(), self.options.range_threshold);
         let chunk =
             self.variables().filter(whole).map(|v| cells(v).saturating_mul(cell(v))).max().unwrap_or(0);
-        let bytes = layout.largest().saturating_mul(row).saturating_add(chunk).saturating_add(batches);
+        // What masks keep, what a condition found, and both together.
+        let bits = if self.taken.is_empty() && self.selection.masks.is_empty() { 0 } else { 3 };
+        let kept = layout.largest().div_ceil(8).saturating_mul(bits);
+        let unit = layout.largest().saturating_mul(row).saturating_add(kept);
+        let fetched = self.variables().map(|variable| variable.fetched(BUDGET)).max().unwrap_or(0);
+        let bytes = unit.saturating_add(chunk).saturating_add(fetched).saturating_add(batches);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 

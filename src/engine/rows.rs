@@ -14,7 +14,7 @@ use super::metrics::ScanMetrics;
 use super::scan::ColumnSource;
 use super::sieve::Condition;
 use super::verdict::Verdict;
-use super::{external, types};
+use super::{ahead, external, types};
 use crate::dataset::GridTable;
 use crate::dataset::read::{ReadOptions, Reader};
 use crate::tensor::{DimMask, DimSelection, Selection, step};
@@ -68,7 +68,7 @@ struct Sifting {
 }
 
 impl Rows {
-    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`.
+    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`; `labels` makes those of dims.
     pub(crate) fn new(
         grid: Arc<GridTable>,
         columns: impl Into<Arc<[ColumnSource]>>,
@@ -76,8 +76,9 @@ impl Rows {
         layout: Arc<Layout>,
         options: ReadOptions,
         metrics: ScanMetrics,
+        labels: Labels,
     ) -> Self {
-        let (reader, labels, masks) = (Reader::new(options), Labels::default(), MaskCache::default());
+        let (reader, masks) = (Reader::new(options), MaskCache::default());
         Self { grid, columns: columns.into(), schema, layout, reader, metrics, labels, masks }
     }
 
@@ -112,6 +113,27 @@ impl Rows {
             }
         }
         Some(open)
+    }
+
+    /// Tells files what will be read of `selection`, of whose cells some have to meet `conditions`: the variables that
+    /// these look at, or else all. Returns what it counts for.
+    pub(crate) fn tell(&self, selection: &Selection, conditions: &[Arc<Condition>]) -> u64 {
+        let asked = conditions.iter().flat_map(|condition| condition.columns());
+        let mut first: Vec<_> = asked.copied().filter(is_variable).collect();
+        if first.is_empty() {
+            first = self.columns.iter().copied().filter(is_variable).collect();
+        }
+        first.dedup();
+        let mut told = 0;
+        for column in first {
+            let ColumnSource::Variable(index) = column else { continue };
+            let variable = &self.grid.variables[index];
+            let parts = variable.grid.parts(selection);
+            let threshold = self.reader.options().range_threshold;
+            told += (0..parts.len()).map(|at| ahead::tell(variable, &parts, at, threshold)).sum::<u64>();
+        }
+        self.metrics.bytes_ahead.add(told as usize);
+        told
     }
 
     /// Reads the cells of `selection` that meet all `conditions`, or the first `most` of them.
@@ -231,6 +253,10 @@ impl Sifting {
         self.rows = most;
         Ok(())
     }
+}
+
+fn is_variable(column: &ColumnSource) -> bool {
+    matches!(column, ColumnSource::Variable(_))
 }
 
 /// The cells of `keep` (of all, if `None`) for which `truth`, a bit for each of them, is true.

@@ -2,6 +2,7 @@
 
 use super::batches::Batches;
 use super::bounds::Visit;
+use super::columns::Labels;
 use super::config::MillibarConfig;
 use super::layout::Layout;
 use super::leaf::leaf_plan;
@@ -21,7 +22,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, Statistics, internal_err};
 use datafusion::config::ConfigOptions;
-use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
@@ -220,7 +221,7 @@ impl TensorScanExec {
         words
     }
 
-    fn batches(&self, partition: usize) -> Batches {
+    fn batches(&self, partition: usize, pool: &Arc<dyn MemoryPool>) -> Batches {
         let request = &self.request;
         let metrics = ScanMetrics::new(&self.metrics, partition);
         if partition == 0 {
@@ -230,13 +231,14 @@ impl TensorScanExec {
         }
         let columns: Vec<_> = (0..request.projection.len()).map(|index| self.column(index)).collect();
         let (grid, schema, layout) = (self.grid().clone(), self.schema.clone(), self.layout.clone());
-        let rows = Rows::new(grid, columns, schema, layout, request.options, metrics.clone());
+        let rows =
+            Rows::new(grid, columns, schema, layout, request.options, metrics.clone(), Labels::new(pool));
         let sieve = || {
             let (taken, shares) = (request.taken.clone(), Arc::clone(&self.shares));
             Sieve::new(request.table.clone(), request.selection.clone(), taken, shares)
         };
         let sieve = self.filters_rows().then(sieve);
-        let units = request.visited(&self.layout, self.partitions[partition].clone()).into_iter();
+        let units = request.visited(&self.layout, self.partitions[partition].clone());
         Batches::new(rows, sieve, units, request.limit(), request.batch_size, metrics)
     }
 
@@ -321,7 +323,12 @@ impl ExecutionPlan for TensorScanExec {
             MemoryConsumer::new(format!("TensorScanExec[{partition}]")).register(context.memory_pool());
         memory.try_grow(self.request.memory(&self.layout))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        Ok(stream::stream(Arc::clone(&self.schema), self.batches(partition), memory, baseline))
+        Ok(stream::stream(
+            Arc::clone(&self.schema),
+            self.batches(partition, context.memory_pool()),
+            memory,
+            baseline,
+        ))
     }
 
     fn statistics_from_inputs(

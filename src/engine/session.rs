@@ -24,6 +24,10 @@ use std::sync::Arc;
 /// The word after `STORED AS`.
 pub const FORMAT: &str = "TENSOGRAM";
 
+/// Runs that an operator has spilled and merges at a time, where the caller hasn't chosen: DataFusion doesn't count all
+/// that it holds of each while it reads it back.
+const MERGED_RUNS: usize = 8;
+
 /// A session that knows tensor tables: `CREATE EXTERNAL TABLE ... STORED AS TENSOGRAM`, `FROM 'path.tgm'`,
 /// `SET millibar.x`, `std`, sums of integers that don't wrap, and reductions on the grid.
 ///
@@ -39,6 +43,9 @@ pub fn session_context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> Resul
     }
     // What it finds of `min(x)` would drop rows that `min(x + y)` beside it needs.
     config.options_mut().optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+    if runtime.disk_manager.max_spill_merge_fan_in() == 0 {
+        runtime.disk_manager.set_max_spill_merge_fan_in(MERGED_RUNS);
+    }
     let urls = Arc::new(TensogramUrls::default());
     let catalogs = DynamicFileCatalog::new(Arc::new(MemoryCatalogProviderList::new()), urls);
     let state = SessionStateBuilder::new()

@@ -9,19 +9,23 @@
 //! An expression lies between two values, and may be NULL for some cells. Comparisons follow the order that DataFusion
 //! compares by, in which -0.0 is below 0.0 and NaN above all numbers. Arithmetic is DataFusion's own on intervals, which
 //! rounds outwards; where it reaches infinity, or an integer could leave its type (SQL wraps), nothing is said, so that
-//! no NaN comes about unseen. What isn't known to be otherwise may be anything.
+//! no NaN comes about unseen. Functions of one float that rise throughout, and `abs`, are DataFusion's own at both ends.
+//! What isn't known to be otherwise may be anything.
 
+use super::aggregate::functions::{Known, known};
 use super::bounds::{Bounds, Nulls, scalar};
 use super::order;
 use super::scan::ColumnSource;
-use datafusion::arrow::datatypes::DataType;
+use crate::reduce::expr::Math;
+use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+use datafusion::arrow::datatypes::{DataType, Schema};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::Operator;
 use datafusion::logical_expr::interval_arithmetic::{Interval, apply_operator};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::logical_expr::{ColumnarValue, Operator};
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, Literal, NegativeExpr, NotExpr,
 };
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -236,6 +240,14 @@ impl Scope<'_> {
             };
             return Values::made(interval.arithmetic_negate().ok()?, nulls);
         }
+        if let Some(function) = expr.downcast_ref::<ScalarFunctionExpr>() {
+            let [arg] = function.args() else { return None };
+            let (interval, nulls) = match self.values(arg)? {
+                Values::Null => return Some(Values::Null),
+                values => values.interval()?,
+            };
+            return Values::made(image(function, expr, &interval)?, nulls);
+        }
         let binary = expr.downcast_ref::<BinaryExpr>()?;
         self.arithmetic(binary)
     }
@@ -279,6 +291,74 @@ impl Scope<'_> {
             }
         }
         Values::made(apply_operator(op, &left, &right).ok()?, left_nulls || right_nulls)
+    }
+}
+
+/// How a function of one float runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// Rises, or stays, in what is computed, too.
+    Rises,
+    /// Rises; what is computed may be off in the last digits.
+    AboutRises,
+    /// Falls below zero and rises above it.
+    Abs,
+}
+
+/// How `math` runs, if that is known, for numbers from `low` on.
+fn course(math: Math, low: f64) -> Option<Course> {
+    Some(match math {
+        Math::Abs => Course::Abs,
+        Math::Floor | Math::Ceil | Math::Round | Math::Signum | Math::Radians | Math::Degrees => {
+            Course::Rises
+        }
+        Math::Sqrt if low >= 0.0 => Course::Rises,
+        Math::Ln | Math::Log2 | Math::Log10 if low > 0.0 => Course::AboutRises,
+        Math::Cbrt | Math::Exp | Math::Sinh | Math::Tanh | Math::Asinh | Math::Atan => Course::AboutRises,
+        _ => return None,
+    })
+}
+
+/// What `function`, which is `expr`, makes of the numbers of `interval`; `None` if that isn't known.
+fn image(function: &ScalarFunctionExpr, expr: &Expr, interval: &Interval) -> Option<Interval> {
+    let Some(Known::Math(math)) = known(function.fun()) else { return None };
+    // Far more than the digits in which implementations of functions are off.
+    let slack = match interval.data_type() {
+        DataType::Float32 => 1e-5,
+        DataType::Float64 => 1e-12,
+        _ => return None,
+    };
+    let course = course(math, double(interval.lower())?)?;
+    let at = |end: &ScalarValue| double(&value_at(expr, end)?);
+    let (low, high) = (at(interval.lower())?, at(interval.upper())?);
+    let (low, high) = match course {
+        Course::Rises => (low, high),
+        Course::AboutRises => (low - slack * low.abs(), high + slack * high.abs()),
+        Course::Abs => {
+            let crosses = double(interval.lower())? < 0.0 && double(interval.upper())? > 0.0;
+            (if crosses { 0.0 } else { low.min(high) }, low.max(high))
+        }
+    };
+    let typed = |value: f64| ScalarValue::from(value).cast_to(&interval.data_type()).ok();
+    Interval::try_new(typed(low)?, typed(high)?).ok()
+}
+
+fn double(value: &ScalarValue) -> Option<f64> {
+    match value {
+        ScalarValue::Float32(value) => value.map(f64::from),
+        ScalarValue::Float64(value) => *value,
+        _ => None,
+    }
+}
+
+/// What `expr`, a function of one argument, is of `arg`.
+fn value_at(expr: &Expr, arg: &ScalarValue) -> Option<ScalarValue> {
+    let of_arg = Arc::clone(expr).with_new_children(vec![Arc::new(Literal::new(arg.clone()))]).ok()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options).ok()?;
+    match of_arg.evaluate(&row).ok()? {
+        ColumnarValue::Scalar(value) => Some(value),
+        ColumnarValue::Array(values) => ScalarValue::try_from_array(&values, 0).ok(),
     }
 }
 
@@ -369,6 +449,61 @@ mod tests {
                 assert_eq!(a.or(b), set(pairs().map(|(a, b)| not(and(not(a), not(b))))), "{a:?} OR {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn functions_stay_within_what_is_said_of_them() {
+        use datafusion::arrow::datatypes::Field;
+        use datafusion::config::ConfigOptions;
+        use datafusion::functions::math;
+        let all = [
+            (math::abs(), -9.0),
+            (math::floor(), -9.0),
+            (math::ceil(), -9.0),
+            (math::round(), -9.0),
+            (math::signum(), -9.0),
+            (math::radians(), -9.0),
+            (math::degrees(), -9.0),
+            (math::sqrt(), 0.0),
+            (math::ln(), 1e-3),
+            (math::log2(), 1e-3),
+            (math::log10(), 1e-3),
+            (math::cbrt(), -9.0),
+            (math::exp(), -9.0),
+            (math::sinh(), -9.0),
+            (math::tanh(), -9.0),
+            (math::asinh(), -9.0),
+            (math::atan(), -9.0),
+        ];
+        for of in [DataType::Float32, DataType::Float64] {
+            let schema = Schema::new(vec![Field::new("x", of.clone(), true)]);
+            let typed = |value: f64| ScalarValue::from(value).cast_to(&of).unwrap();
+            for (function, from) in &all {
+                let arg: Expr = Arc::new(Column::new("x", 0));
+                let options = Arc::new(ConfigOptions::default());
+                let call =
+                    ScalarFunctionExpr::try_new(Arc::clone(function), vec![arg], &schema, options).unwrap();
+                let expr: Expr = Arc::new(call);
+                let call = expr.downcast_ref::<ScalarFunctionExpr>().unwrap();
+                let points: Vec<f64> = (0..60).map(|i| from + 0.307 * f64::from(i)).collect();
+                for (low, high) in [(0, 59), (0, 20), (25, 40), (29, 30), (7, 7)] {
+                    let interval = Interval::try_new(typed(points[low]), typed(points[high])).unwrap();
+                    let image = image(call, &expr, &interval).unwrap();
+                    for &point in &points[low..=high] {
+                        let value = value_at(&expr, &typed(point)).unwrap();
+                        assert!(
+                            image.lower() <= &value && &value <= image.upper(),
+                            "{} of {point} is {value}, not in {image}",
+                            function.name()
+                        );
+                    }
+                }
+            }
+        }
+        assert_eq!(
+            (course(Math::Sqrt, -1.0), course(Math::Ln, 0.0), course(Math::Sin, 0.0)),
+            (None, None, None)
+        );
     }
 
     #[test]

@@ -114,6 +114,20 @@ macro_rules! each_state {
     };
 }
 
+/// Runs the same expression for two states of the same type.
+macro_rules! each_pair {
+    ($one:expr, $other:expr, ($a:ident, $b:ident) => $body:expr) => {
+        match ($one, $other) {
+            (AnyState::F32($a), AnyState::F32($b)) => $body,
+            (AnyState::F64($a), AnyState::F64($b)) => $body,
+            (AnyState::I32($a), AnyState::I32($b)) => $body,
+            (AnyState::I64($a), AnyState::I64($b)) => $body,
+            (AnyState::U64($a), AnyState::U64($b)) => $body,
+            _ => return Err(misfit("states of different kinds can't be merged".into())),
+        }
+    };
+}
+
 impl<T: Widen + Stated> Typed<T> {
     fn new(groups: usize, wants: Wants, total: bool) -> Self {
         Self { state: State::new(groups, wants, total), wide: Vec::new(), columns: None }
@@ -344,14 +358,7 @@ impl Accumulators {
             return Err(misfit("states of different kinds can't be merged".into()));
         }
         (0..other.groups).try_for_each(|group| self.check_groups(group_of(group), 1))?;
-        match (&mut self.state, &mut other.state) {
-            (AnyState::F32(a), AnyState::F32(b)) => a.state.merge(&mut b.state, &group_of),
-            (AnyState::F64(a), AnyState::F64(b)) => a.state.merge(&mut b.state, &group_of),
-            (AnyState::I32(a), AnyState::I32(b)) => a.state.merge(&mut b.state, &group_of),
-            (AnyState::I64(a), AnyState::I64(b)) => a.state.merge(&mut b.state, &group_of),
-            (AnyState::U64(a), AnyState::U64(b)) => a.state.merge(&mut b.state, &group_of),
-            _ => return Err(misfit("states of different kinds can't be merged".into())),
-        }
+        each_pair!(&mut self.state, &mut other.state, (a, b) => a.state.merge(&mut b.state, &group_of));
         Ok(())
     }
 
@@ -405,19 +412,28 @@ impl Accumulators {
     /// # Errors
     /// [`Error::Grid`] if the two don't match; then nothing is merged.
     pub fn merge_same(&mut self, other: &mut Accumulators) -> Result<()> {
-        let kind = |states: &Self| (states.dtype, states.wants, states.total(), states.groups);
-        if kind(self) != kind(other) {
-            return Err(misfit("states of different kinds can't be merged".into()));
-        }
-        match (&mut self.state, &mut other.state) {
-            (AnyState::F32(a), AnyState::F32(b)) => a.state.merge_same(&mut b.state),
-            (AnyState::F64(a), AnyState::F64(b)) => a.state.merge_same(&mut b.state),
-            (AnyState::I32(a), AnyState::I32(b)) => a.state.merge_same(&mut b.state),
-            (AnyState::I64(a), AnyState::I64(b)) => a.state.merge_same(&mut b.state),
-            (AnyState::U64(a), AnyState::U64(b)) => a.state.merge_same(&mut b.state),
-            _ => return Err(misfit("states of different kinds can't be merged".into())),
-        }
+        self.check_same(other)?;
+        each_pair!(&mut self.state, &mut other.state, (a, b) => a.state.merge_same(&mut b.state));
         Ok(())
+    }
+
+    /// Takes over the extremes of each group of `other` (same dtype, wants, policy and groups). From then on nothing
+    /// but the extremes, and whether a group has cells, means anything.
+    ///
+    /// # Errors
+    /// [`Error::Grid`] if the two don't match; then nothing is taken over.
+    pub fn adopt_extremes(&mut self, other: &mut Accumulators) -> Result<()> {
+        self.check_same(other)?;
+        each_pair!(&mut self.state, &mut other.state, (a, b) => a.state.adopt(&mut b.state));
+        Ok(())
+    }
+
+    fn check_same(&self, other: &Accumulators) -> Result<()> {
+        let kind = |states: &Self| (states.dtype, states.wants, states.total(), states.groups);
+        if kind(self) == kind(other) {
+            return Ok(());
+        }
+        Err(misfit("states of different kinds can't be merged".into()))
     }
 
     /// The states as they are now.

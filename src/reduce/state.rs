@@ -304,14 +304,29 @@ impl<T: Cell> State<T> {
             more.carry();
             int.far.iter_mut().zip(&more.far).for_each(|(sum, more)| *sum += more);
         }
-        let extremes =
+        self.take_extremes(other);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+    }
+
+    /// Takes over the extremes of each group of `other`, which has as many. From then on nothing but the extremes, and
+    /// whether a group has cells, means anything.
+    pub(super) fn adopt(&mut self, other: &mut Self) {
+        self.settle();
+        other.settle();
+        self.take_extremes(other);
+        for (count, &more) in self.counts.iter_mut().zip(&other.counts) {
+            *count = (*count).max(u64::from(more > 0));
+        }
+    }
+
+    fn take_extremes(&mut self, other: &Self) {
+        let take =
             |mine: &mut Option<Vec<T::Key>>, more: &Option<Vec<T::Key>>, of: fn(T::Key, T::Key) -> _| {
                 let pairs = mine.iter_mut().flatten().zip(more.iter().flatten());
                 pairs.for_each(|(mine, &more)| *mine = of(*mine, more));
             };
-        extremes(&mut self.mins, &other.mins, T::Key::min);
-        extremes(&mut self.maxs, &other.maxs, T::Key::max);
-        self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        take(&mut self.mins, &other.mins, T::Key::min);
+        take(&mut self.maxs, &other.maxs, T::Key::max);
     }
 
     /// Notes one more valid cell for each of `len` groups from `first`.

@@ -1,4 +1,10 @@
 //! Local files, memory-mapped.
+//!
+//! A page of a map that the file doesn't reach any more faults when it is touched, and ends the process. So before bytes
+//! are lent the file is looked at: one that has become shorter is an error. What remains is a file that is cut off while
+//! bytes of it are being decoded; only copying everything would help against that. No file stays open for this, there
+//! may be thousands: the path is asked, and counts while it leads to the same file. (One that was replaced by renaming
+//! another over it is whole as long as it is mapped.)
 
 use super::resident::Resident;
 use super::{Bytes, Source, Stamp, lend};
@@ -6,7 +12,7 @@ use crate::{Error, Result};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
@@ -14,6 +20,8 @@ use std::time::UNIX_EPOCH;
 #[derive(Debug)]
 pub struct LocalFile {
     name: Arc<str>,
+    path: PathBuf,
+    identity: Identity,
     stamp: Stamp,
     /// `None` for an empty file, which can't be mapped.
     map: Option<Arc<Resident>>,
@@ -43,14 +51,26 @@ impl LocalFile {
         let mut resident = None;
         let mut bytes = Bytes::new();
         if meta.len() > 0 {
-            // SAFETY: the map is read-only and private to us. A file that another process truncates while
-            // it is mapped faults on access; that is the contract of every mapped reader, and documented.
+            // SAFETY: the map is read-only and private to us. A file that another process truncates while bytes of it
+            // are lent faults on access; that is the contract of every mapped reader, and documented.
             let map = Arc::new(Resident::new(unsafe { memmap2::Mmap::map(&file) }.map_err(map)?));
             bytes = Bytes::from_owner(Lent(Arc::clone(&map)));
             resident = Some(map);
         }
         let stamp = Stamp { len: bytes.len() as u64, modified_ns, tag: None };
-        Ok(Self { name, stamp, map: resident, bytes })
+        let identity = identity(&meta);
+        Ok(Self { name, path: path.to_path_buf(), identity, stamp, map: resident, bytes })
+    }
+
+    /// Checks that the file still has all its bytes, as far as its path says.
+    fn check_length(&self) -> Result<()> {
+        match fs::metadata(&self.path) {
+            Ok(meta) if identity(&meta) == self.identity && meta.len() < self.stamp.len => {
+                let what = format!("has {} bytes, and had {} when it was opened", meta.len(), self.stamp.len);
+                Err(Error::io(Arc::clone(&self.name), io::Error::new(io::ErrorKind::UnexpectedEof, what)))
+            }
+            _ => Ok(()), // another file by now, or none: the map has what it had
+        }
     }
 }
 
@@ -61,6 +81,23 @@ fn modified_ns(meta: &fs::Metadata) -> io::Result<i128> {
         Err(before) => -(before.duration().as_nanos() as i128),
     })
 }
+
+/// What tells a file from others, whatever its name.
+#[cfg(unix)]
+type Identity = (u64, u64);
+
+#[cfg(unix)]
+fn identity(meta: &fs::Metadata) -> Identity {
+    use std::os::unix::fs::MetadataExt;
+    (meta.dev(), meta.ino())
+}
+
+/// Systems that don't cut off mapped files.
+#[cfg(not(unix))]
+type Identity = ();
+
+#[cfg(not(unix))]
+fn identity(_: &fs::Metadata) -> Identity {}
 
 /// A map as the owner of what is lent of it.
 struct Lent(Arc<Resident>);
@@ -101,6 +138,7 @@ impl Source for LocalFile {
     }
 
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
+        self.check_length()?;
         lend(&self.name, &self.bytes, range)
     }
 
@@ -136,6 +174,29 @@ mod tests {
             let error = file.read(outside.clone()).unwrap_err();
             assert!(matches!(error, Error::Io { .. }), "{outside:?}: {error}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_became_shorter_is_an_error_and_one_that_was_replaced_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        let bytes = vec![7; 3 << 12];
+        fs::write(&path, &bytes).unwrap();
+        let file = LocalFile::open(&path).unwrap();
+        fs::write(dir.path().join("new"), b"short").unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        assert_eq!(file.read(0..3 << 12).unwrap(), bytes);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(file.read(0..3 << 12).unwrap(), bytes);
+
+        fs::write(&path, &bytes).unwrap();
+        let file = LocalFile::open(&path).unwrap();
+        fs::write(&path, [&bytes[..], b"more"].concat()).unwrap();
+        assert_eq!(file.read(0..3 << 12).unwrap(), bytes);
+        File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
+        let error = file.read(1 << 12..2 << 12).unwrap_err().to_string();
+        assert!(error.contains("has 100 bytes, and had 12288 when it was opened"), "{error}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn axes_without_labels_that_claim_a_name_at_two_sizes_are_renamed() {
     let (arrays, coords) = said(&set);
     assert_eq!(arrays, ["a(obj_0_dim_0,dim_1)", "b(obj_1_dim_0,dim_1)", "c(latitude)"]);
     assert_eq!(coords, ["latitude"]);
-    let sets = dataset.array_sets();
+    let sets = dataset.array_sets().unwrap();
     let sets: Vec<_> = sets.iter().map(said).collect();
     assert_eq!(sets[0].0, ["a(dim_0,dim_1)", "c(latitude)"]);
     assert_eq!(sets[1].0, ["b(dim_0,dim_1)"]);
@@ -52,13 +52,13 @@ fn names_and_labels_that_differ_between_grids_need_sets_of_their_own() {
     let dataset = open_in(&twice, &[]).unwrap();
     let error = dataset.array_set().unwrap_err();
     assert!(matches!(&error, Error::Grid { name, .. } if name == "t"), "{error}");
-    assert_eq!(dataset.array_sets().len(), 2);
+    assert_eq!(dataset.array_sets().unwrap().len(), 2);
     let levels =
         file(&[vec![level("t", 1, &[2]), level("t", 2, &[2]), level("u", 1, &[2]), level("u", 3, &[2])]]);
     let dataset = open_in(&levels, &[]).unwrap();
     let error = dataset.array_set().unwrap_err();
     assert!(matches!(&error, Error::Grid { name, .. } if name == "level"), "{error}");
-    assert_eq!(dataset.array_sets().len(), 2);
+    assert_eq!(dataset.array_sets().unwrap().len(), 2);
     let dataset = open_in(&levels, &[("missing", "null")]).unwrap();
     assert_eq!(
         said(&dataset.array_set().unwrap()).0,
@@ -90,7 +90,7 @@ fn files_without_tensors_are_an_empty_set() {
     let dataset = open_in(&folder, &[]).unwrap();
     let set = dataset.array_set().unwrap();
     assert!(set.arrays.is_empty() && set.coords.is_empty());
-    assert_eq!(dataset.array_sets().len(), 1);
+    assert_eq!(dataset.array_sets().unwrap().len(), 1);
     let location = Location::parse(folder.path().join("t.tgm").to_str().unwrap()).unwrap();
     assert!(matches!(open(&location, &OpenOptions::default()), Err(Error::Grid { .. })));
 }

@@ -107,6 +107,26 @@ fn one_element_of_many_blosc2_blocks_decodes_one_block() {
     }
 }
 
+/// Objects that the reference wrote: sz3 after shuffle, after packing, of float32, of int16.
+#[test]
+fn sz3_of_other_bytes_is_read_where_it_lost_none() {
+    let file = LocalFile::open(data("sz3_after_stages.tgm")).unwrap();
+    let file = File::open(Arc::new(file), &Limits::default()).unwrap();
+    let decoded = |object: u64| -> Result<Values> {
+        let object = file.message(0).unwrap().object(object).unwrap();
+        let region = file.source.read(object.region.clone()).unwrap();
+        let pipeline = Pipeline::try_new(object, &Limits::default())?;
+        pipeline.decode(&region, &mut Scratch::default(), &mut DecodeStats::default())
+    };
+    let eighths = (0..64).map(|i| i as f32 / 8.0);
+    assert_eq!(decoded(0).unwrap(), Values::Float64(eighths.clone().map(f64::from).collect()));
+    assert_eq!(decoded(2).unwrap(), Values::Float32(eighths.collect()));
+    for lost in [1, 3] {
+        let error = decoded(lost).unwrap_err().to_string();
+        assert!(error.contains("sz3") && error.contains("can't be read back"), "{error}");
+    }
+}
+
 #[test]
 fn a_shuffled_element_decodes_one_blosc2_block_of_each_byte_plane() {
     for size in [4, 6] {

@@ -130,7 +130,7 @@ async fn forms_are_told() {
     let sql = "SELECT avg(t) FROM grid WHERE t > 262.125";
     let (plan, _) = run(&ctx, &format!("EXPLAIN ANALYZE {sql}")).await;
     let shown = pretty_format_batches(&plan).unwrap().to_string();
-    for word in ["predicates on packed values", "chunks_packed=3", "chunks_constant=1"] {
+    for word in ["predicates on packed values", "chunks_packed=3", "chunks_constant=1", "chunks_unmasked=2"] {
         assert!(shown.contains(word), "{word}: {shown}");
     }
 }

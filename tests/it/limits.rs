@@ -147,6 +147,14 @@ async fn limits_hold_or_the_error_says_who_wanted_what() {
     assert!(succeeded.values().any(|&least| least > 100 << 10), "{succeeded:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn plans_tell_of_groups_that_are_handed_on() {
+    let runtime = RuntimeEnvBuilder::new().with_memory_pool(memory_pool(4 << 20)).build().unwrap();
+    let ctx = session(2, runtime, cube());
+    let plan = answer(&ctx, &format!("EXPLAIN ANALYZE {}", SPILLED[0])).await.unwrap();
+    assert!(plan.contains("groups_handed_on=491."), "{plan}");
+}
+
 /// What the sources of a table were asked, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Asked {
@@ -219,23 +227,26 @@ async fn files_are_told_what_will_be_read() {
         grid.variables[0].chunks.iter().map(|chunk| chunk.unwrap().source.len()).collect();
     assert!(encoded.iter().sum::<u64>() > 9 << 20, "the budget isn't reached: {encoded:?}");
     let ctx = session(1, RuntimeEnv::default(), grid);
-    answer(&ctx, "SELECT avg(v) FROM t").await.unwrap();
-    let (mut told, mut ahead) = (vec![false; chunks as usize], 0);
-    for asked in asked.lock().unwrap().drain(..) {
-        match asked {
-            Asked::WillNeed(chunk) => {
-                assert!(!told[chunk], "chunk {chunk} is told twice");
-                told[chunk] = true;
-                assert!(ahead < 8 << 20, "{ahead} bytes are told before {chunk}");
-                ahead += encoded[chunk];
-            }
-            Asked::Read(chunk, _) => {
-                assert!(told[chunk], "chunk {chunk} isn't told");
-                ahead -= encoded[chunk];
+    // Reduced, and as rows.
+    for sql in ["SELECT avg(v) FROM t", "SELECT v FROM t"] {
+        ctx.sql(sql).await.unwrap().collect().await.unwrap();
+        let (mut told, mut ahead) = (vec![false; chunks as usize], 0);
+        for asked in asked.lock().unwrap().drain(..) {
+            match asked {
+                Asked::WillNeed(chunk) => {
+                    assert!(!told[chunk], "chunk {chunk} is told twice");
+                    told[chunk] = true;
+                    assert!(ahead < 8 << 20, "{ahead} bytes are told before {chunk}");
+                    ahead += encoded[chunk];
+                }
+                Asked::Read(chunk, _) => {
+                    assert!(told[chunk], "chunk {chunk} isn't told");
+                    ahead -= encoded[chunk];
+                }
             }
         }
+        assert_eq!(told, vec![true; chunks as usize]);
     }
-    assert_eq!(told, vec![true; chunks as usize]);
     // Of two variables that go through a program, too.
     let (mut grid, asked) = line(4, 1024, Coding::Zstd, 0);
     let (other, also) = line(4, 1024, Coding::Zstd, 0);

@@ -28,7 +28,7 @@ async fn each_path_is_told() {
         ("SELECT sum(cos(radians(latitude))) FROM era", "path=[labels (", &[]),
         ("SELECT avg(wind), bool_and(mask) FROM era", "path=[decode, decode]", &read),
         ("SELECT avg(temperature) FROM era WHERE level = 500", "level=[500] (1 of 10)", &["chunks_pruned"]),
-        ("SELECT avg(wind * 2) FROM era", "path=[cells (its argument is an expression)]", &read),
+        ("SELECT avg(wind * 2) FROM era", "path=[cells (its argument is an expression)]", &["bytes_ahead"]),
         ("SELECT avg(wind) FROM era WHERE wind > 3", "path=[cells (predicates on values)]", &read),
         ("SELECT avg(wind) FILTER (WHERE wind > 3) FROM era", "(its filter is on values)", &read),
         ("SELECT bool_or(wind > 19) FROM era", "path=[cells (its argument is an expression)]", &read),
@@ -67,6 +67,16 @@ async fn what_statistics_spare_is_told() {
             "chunks_pruned_by_statistics",
         ),
         ("SELECT count(*) FROM era WHERE temperature > 400", "filter=[", "chunks_pruned_by_statistics"),
+        (
+            "SELECT avg(wind) FROM era WHERE sqrt(abs(temperature)) > 20",
+            "filter=[",
+            "chunks_pruned_by_statistics",
+        ),
+        (
+            "SELECT latitude, avg(wind) FROM era WHERE temperature > 0 AND level = 500 GROUP BY latitude",
+            "chunks=",
+            "chunks_unmasked",
+        ),
         ("SELECT * FROM era ORDER BY temperature DESC LIMIT 3", "largest temperature first", "cells_pruned"),
     ] {
         check(&ctx, sql, &[word], &[metric]).await;

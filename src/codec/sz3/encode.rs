@@ -37,7 +37,7 @@ pub(in crate::codec) fn encode(
     }
     let bound = stream.bound;
     let mut decoded = vec![0; size_of_val(values)];
-    decode(&out[start..], &mut ZstdContext::default(), &mut AlignedBuf::default(), &mut decoded)?;
+    decode(&out[start..], false, &mut ZstdContext::default(), &mut AlignedBuf::default(), &mut decoded)?;
     let decoded = decoded.as_chunks().0.iter().map(|value| f64::from_ne_bytes(*value));
     let outside = |error: f64| error.is_nan() || error > bound;
     match decoded.zip(values).find(|(decoded, value)| outside((decoded - *value).abs())) {

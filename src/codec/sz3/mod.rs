@@ -108,9 +108,14 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// Decodes a stream whose values must fill `out` exactly. `raw` takes what zstd makes of the body.
+/// Why a stream that loses something isn't decoded where its values aren't the tensor's.
+pub(super) const LOSES: &str = "loses bits of values: what another stage made of them can't be read back";
+
+/// Decodes a stream whose values must fill `out` exactly, and, if `exact`, must have lost nothing. `raw` takes what zstd
+/// makes of the body.
 pub(super) fn decode(
     payload: &[u8],
+    exact: bool,
     zstd: &mut ZstdContext,
     raw: &mut AlignedBuf,
     out: &mut [u8],
@@ -118,6 +123,9 @@ pub(super) fn decode(
     let stream = Stream::parse(payload)?;
     if stream.values.checked_mul(8) != Some(out.len() as u64) {
         return Err(format!("{} values, wanted {}", stream.values, out.len() / 8));
+    }
+    if exact && stream.algorithm != Algorithm::Lossless {
+        return Err(LOSES.into());
     }
     let mut body = Reader::new(stream.body);
     let size = body.u64()?;

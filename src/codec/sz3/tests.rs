@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 fn ours(payload: &[u8], len: usize) -> Result<Vec<f64>> {
     let mut out = vec![0xa5; 8 * len];
-    decode(payload, &mut ZstdContext::default(), &mut AlignedBuf::default(), &mut out)?;
+    decode(payload, false, &mut ZstdContext::default(), &mut AlignedBuf::default(), &mut out)?;
     Ok(out.as_chunks().0.iter().map(|value| f64::from_ne_bytes(*value)).collect())
 }
 

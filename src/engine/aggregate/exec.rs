@@ -1,6 +1,7 @@
 //! `GridAggregateExec`: aggregates reduced on the grid.
 
 use super::ahead::ReadAhead;
+use super::found::Found;
 use super::partial::Partial;
 use super::queue::Queue;
 use super::reduction::Reduction;
@@ -170,7 +171,7 @@ impl GridAggregateExec {
     }
 
     /// What partition `partition` of the work needs; it reserves memory in the pool.
-    fn job(&self, partition: usize, queue: Arc<Queue>, context: &TaskContext) -> Result<Job> {
+    fn job(&self, partition: usize, together: &Together, context: &TaskContext) -> Result<Job> {
         let consumer = MemoryConsumer::new(format!("GridAggregateExec[{partition}]"));
         let buffers = consumer.clone_with_new_id().register(context.memory_pool());
         buffers.try_grow(self.work.buffers)?;
@@ -182,7 +183,7 @@ impl GridAggregateExec {
             work: Arc::clone(&self.work),
             metrics: self.metrics_of(partition),
             baseline: BaselineMetrics::new(&self.metrics, partition),
-            queue,
+            together: together.clone(),
             buffers,
             _plan: plan,
             states: consumer.register(context.memory_pool()),
@@ -277,21 +278,34 @@ impl ExecutionPlan for GridAggregateExec {
         let send = stream.tx();
         match self.stage {
             Stage::Partial => {
-                let queue = Arc::new(Queue::new(&self.work, false));
-                let job = self.job(partition, queue, &context)?;
+                let job = self.job(partition, &Together::new(&self.work, false), &context)?;
                 stream.spawn_blocking(move || job.emit_states(&send));
             }
             Stage::Complete(_) => {
                 let parts = 0..self.work.partitions.len();
                 let helping = self.reduction.aggregates.iter().all(|aggregate| aggregate.function.commutes());
-                let queue = Arc::new(Queue::new(&self.work, helping));
-                let jobs = parts.map(|part| self.job(part, Arc::clone(&queue), &context));
+                let together = Together::new(&self.work, helping);
+                let jobs = parts.map(|part| self.job(part, &together, &context));
                 let jobs = jobs.collect::<Result<Vec<_>>>()?;
                 let schema = Arc::clone(&self.schema);
                 stream.spawn(complete(jobs, schema, send));
             }
         }
         Ok(stream.build())
+    }
+}
+
+/// What the workers of one run share.
+#[derive(Debug, Clone)]
+struct Together {
+    queue: Arc<Queue>,
+    found: Arc<Found>,
+}
+
+impl Together {
+    /// For the workers of `work`; `helping` says whether they take tasks from each other.
+    fn new(work: &Work, helping: bool) -> Self {
+        Self { queue: Arc::new(Queue::new(work, helping)), found: Arc::new(Found::new(work)) }
     }
 }
 
@@ -305,7 +319,7 @@ struct Job {
     work: Arc<Work>,
     metrics: ScanMetrics,
     baseline: BaselineMetrics,
-    queue: Arc<Queue>,
+    together: Together,
     /// Holds the bytes of the plan, which all partitions share, in the first of them.
     _plan: MemoryReservation,
     /// Holds the bytes of decode buffers.
@@ -328,7 +342,8 @@ impl Job {
             work: Arc::clone(&self.work),
             reader: Reader::new(*self.reduction.scan.options()),
             metrics: self.metrics.clone(),
-            queue: Arc::clone(&self.queue),
+            queue: Arc::clone(&self.together.queue),
+            found: Arc::clone(&self.together.found),
             ahead: ReadAhead::new(self.partition),
             buffers: self.buffers.take(),
             states: self.states.take(),

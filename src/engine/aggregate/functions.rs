@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 
 /// What a function is to a program.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Known {
+pub(crate) enum Known {
     Math(Math),
     Power,
     Atan2,
@@ -15,7 +15,7 @@ pub(super) enum Known {
 }
 
 /// `function`, if it is one of DataFusion's own: another of the same name isn't taken for it.
-pub(super) fn known(function: &ScalarUDF) -> Option<Known> {
+pub(crate) fn known(function: &ScalarUDF) -> Option<Known> {
     static ALL: LazyLock<Vec<(Arc<ScalarUDF>, Known)>> = LazyLock::new(|| {
         let of_one = [
             (math::abs(), Math::Abs),

@@ -7,6 +7,7 @@ use super::function::{Function, Path, Side};
 use super::reduction::Reduction;
 use crate::codec::{Pipeline, Verify};
 use crate::dataset::Variable;
+use crate::engine::ahead::BUDGET;
 use crate::engine::layout::{Layout, TARGET_CELLS};
 use crate::reduce::{Accumulators, GroupMap, Wants};
 use crate::tensor::{ChunkGrid, Part, Parts, Place, Selection};
@@ -147,7 +148,8 @@ impl Work {
                 Some((left, some)) => {
                     spared.answered += some.answered;
                     spared.pruned += some.pruned;
-                    left.into_iter().map(|part| piece(&[variable], part)).collect()
+                    let dealt = in_turns(left, reduction.partitions());
+                    dealt.into_iter().map(|part| piece(&[variable], part)).collect()
                 }
                 None => {
                     let answered = |place| answered(reduction, pass, place);
@@ -240,6 +242,13 @@ impl Work {
 fn batches(count: u64, reduction: &Reduction) -> impl Iterator<Item = Range<u64>> + use<> {
     let batch = count.div_ceil(MOST_TASKS * reduction.partitions() as u64).max(1);
     (0..count.div_ceil(batch)).map(move |nth| nth * batch..((nth + 1) * batch).min(count))
+}
+
+/// `all` in another order, in which as many runs of it as there are workers each begin with what was first.
+fn in_turns<T>(all: Vec<T>, workers: usize) -> Vec<T> {
+    let mut numbered: Vec<_> = all.into_iter().enumerate().collect();
+    numbered.sort_by_key(|(number, _)| number % workers.max(1));
+    numbered.into_iter().map(|(_, one)| one).collect()
 }
 
 /// Whether parts share most of their groups, so that emitting states part by part would emit them repeatedly.
@@ -472,13 +481,14 @@ fn unit_layout(reduction: &Reduction, side: Side) -> Layout {
     Layout::new(reduction.selection(side), &grains, TARGET_CELLS)
 }
 
-/// Bytes of the largest chunk that has to be decoded whole for one of `parts`.
+/// Bytes of the largest chunk that has to be decoded whole for one of `parts`, and of what is fetched for a worker.
 fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &Parts) -> u64 {
+    let fetched = variable.fetched(BUDGET);
     if variable.seeks(parts.largest(), reduction.scan.options().range_threshold) {
-        return 0;
+        return fetched;
     }
     let cells = variable.grid.chunk_shape().iter().fold(1, |cells: u64, &len| cells.saturating_mul(len));
-    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64)
+    cells.saturating_mul(variable.dtype.width().unwrap_or(1) as u64).saturating_add(fetched)
 }
 
 /// Deals tasks, in order, to as many partitions as they are worth, so that each decodes about the same.
@@ -496,4 +506,15 @@ fn deal(tasks: Vec<Costed>, target: usize) -> Vec<Vec<Task>> {
     }
     partitions.retain(|tasks| !tasks.is_empty());
     if partitions.is_empty() { vec![Vec::new()] } else { partitions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_worker_begins_with_the_most_promising() {
+        assert_eq!(in_turns((0..7).collect(), 2), [0, 2, 4, 6, 1, 3, 5]);
+        assert_eq!(in_turns(vec![3, 1], 1), [3, 1]);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::ahead::ReadAhead;
 use super::cells::{CellsPlan, CellsSource, Course, Piece};
+use super::found::Found;
 use super::partial::Partial;
 use super::queue::Queue;
 use super::reduction::Reduction;
@@ -27,6 +28,8 @@ pub(super) struct Worker<'a> {
     pub metrics: ScanMetrics,
     /// Where its tasks come from.
     pub queue: Arc<Queue>,
+    /// What workers know of each other's extremes.
+    pub found: Arc<Found>,
     /// What the files know of what it will read.
     pub ahead: ReadAhead,
     /// Holds the bytes of decode buffers.
@@ -131,7 +134,10 @@ impl Worker<'_> {
                 self.direct(pass, &part, &local.map, &mut partial)?;
             }
             self.states.try_resize(partial.memory() + partial.outcome_memory(&self.reduction.schema))?;
-            partial.finish(Some(&local), &mut |batch| sliced(&batch, self.batch_size, emit))?;
+            partial.finish(Some(&local), &mut |batch| {
+                self.metrics.groups_handed_on.add(batch.num_rows());
+                sliced(&batch, self.batch_size, emit)
+            })?;
         }
         Ok(())
     }
@@ -140,10 +146,16 @@ impl Worker<'_> {
     fn direct(&mut self, pass: usize, part: &Part, map: &GroupMap, partial: &mut Partial) -> Result<()> {
         let start = Instant::now();
         let states = partial.states(pass)?;
+        let planned = &self.work.passes[pass];
+        // Parts that are reduced on their own have groups of their own.
+        let shared = self.work.dense && planned.extremes;
+        if shared && self.reduction.grid.variables[planned.variable].stats.known() > 0 {
+            self.found.exchange(pass, states).map_err(external)?;
+        }
         if self.answered(pass, part, states, map)? {
             return Ok(());
         }
-        self.ahead.tell(&self.reduction, &self.work, &self.queue);
+        self.metrics.bytes_ahead.add(self.ahead.tell(&self.reduction, &self.work, &self.queue) as usize);
         let variable = &self.reduction.grid.variables[self.work.passes[pass].variable];
         let mut gathering = self.gather(pass, part, map).map_err(external)?;
         let mut reducer = ChunkReducer::new(part, map);
@@ -205,13 +217,14 @@ impl Worker<'_> {
                 self.metrics.chunks_from_statistics.add(1);
                 return Ok(());
             }
+            self.metrics.chunks_unmasked.add(1);
             (source, flow) = (open, without);
         }
         let source = match source {
             Some(source) => source,
             none => none.insert(CellsSource::new(flow, &reduction, &self.reader)),
         };
-        self.ahead.tell(&self.reduction, &self.work, &self.queue);
+        self.metrics.bytes_ahead.add(self.ahead.tell(&self.reduction, &self.work, &self.queue) as usize);
         let course = Course { plan, flow, reduction: &reduction, map };
         let cells = match piece {
             Piece::Part(part) => {
