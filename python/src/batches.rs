@@ -90,11 +90,10 @@ impl Iterator for Running {
         let listen = || if listens { Python::attach(interrupted) } else { Ok(()) };
         let item = Running::next(self, listen);
         if listens {
-            Python::attach(|py| {
-                logging::relay(py);
-                if item.is_err() {
-                    self.engine.leave(py);
-                }
+            Python::attach(|py| match item {
+                Err(_) => self.engine.leave(py),
+                // The batch is there; a signal is raised when the reader returns.
+                Ok(_) => drop(raised_later(logging::relay(py))),
             });
         }
         match item {
@@ -104,11 +103,15 @@ impl Iterator for Running {
     }
 }
 
-/// Ends a C stream where Ctrl-C was pressed. Such a stream can't carry an exception, so the signal is raised again: the
-/// interpreter finds it when the reader returns.
+/// Ends a C stream where Ctrl-C was pressed.
 fn interrupted(py: Python<'_>) -> Result<(), ArrowError> {
-    py.check_signals().map_err(|signal| {
-        // SAFETY: takes no arguments; marks SIGINT as arrived, and the interpreter is attached.
+    raised_later(py.check_signals())
+}
+
+/// A C stream can't carry an exception, so its signal is given again: the interpreter finds it when the reader returns.
+fn raised_later(done: PyResult<()>) -> Result<(), ArrowError> {
+    done.map_err(|signal| {
+        // SAFETY: takes no arguments and marks SIGINT as arrived; callers are attached to the interpreter.
         unsafe { pyo3::ffi::PyErr_SetInterrupt() };
         ArrowError::ExternalError(Box::new(signal))
     })
@@ -170,12 +173,9 @@ impl Batches {
     /// The next batch, as a `pyarrow.RecordBatch`; `StopIteration` at the end.
     fn read_next_batch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let mut running = self.take()?;
-        let listen = |py: Python<'_>| {
-            logging::relay(py);
-            py.check_signals()
-        };
+        let listen = |py: Python<'_>| py.check_signals().and_then(|()| logging::relay(py));
         let item = py.detach(|| running.next(|| Python::attach(listen)));
-        logging::relay(py);
+        let item = item.and_then(|item| logging::relay(py).map(|()| item));
         let item = item.inspect_err(|_| running.engine.leave(py))?;
         let put_back = || *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         match item {

@@ -125,7 +125,7 @@ pub(crate) fn wait<T: Send + 'static>(
     py: Python<'_>,
     work: impl Future<Output = T> + Send + 'static,
 ) -> PyResult<T> {
-    logging::relay(py);
+    logging::relay(py)?;
     let engine = Engine::get(py)?;
     let (done, mut outcome) = oneshot::channel();
     let task = engine.spawn(async move {
@@ -134,12 +134,12 @@ pub(crate) fn wait<T: Send + 'static>(
     });
     loop {
         let waited = py.detach(|| wait_a_little(&mut outcome));
-        logging::relay(py);
+        let listened = py.check_signals().and_then(|()| logging::relay(py));
         match waited {
-            Some(Ok(value)) => return Ok(value),
+            Some(Ok(value)) => return listened.map(|()| value),
             Some(Err(_)) => return Err(error::internal(py, "the engine failed in an unexpected way")),
             None => {
-                if let Err(signal) = py.check_signals() {
+                if let Err(signal) = listened {
                     task.inspect(|task| engine.stop(task));
                     engine.leave(py);
                     return Err(signal);

@@ -6,6 +6,7 @@
 //! No thread of the engine ever takes the interpreter: whoever holds it may be waiting for just that thread. While
 //! the logger has no use for events, the engine doesn't make them.
 
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -62,9 +63,16 @@ pub(crate) fn install() {
 
 /// Hands over what the engine said so far, and asks the logger what it wants to hear from now on. What handlers raise
 /// is reported as Python reports what can't be raised.
-pub(crate) fn relay(py: Python<'_>) {
-    if let Err(error) = try_relay(py) {
-        error.write_unraisable(py, None);
+///
+/// # Errors
+/// `KeyboardInterrupt` and what else isn't an `Exception`, where a signal came meanwhile.
+pub(crate) fn relay(py: Python<'_>) -> PyResult<()> {
+    match try_relay(py) {
+        Err(error) if error.is_instance_of::<PyException>(py) => {
+            error.write_unraisable(py, None);
+            Ok(())
+        }
+        done => done,
     }
 }
 
