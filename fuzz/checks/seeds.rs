@@ -117,11 +117,11 @@ fn encoded() -> Vec<u8> {
             made.push((Spec { compression, ..mask.clone() }, &bits));
         }
     }
-    for compression in [Compression::None, szip, zstd] {
-        made.extend(
-            [0, 5, 16, 27]
-                .map(|bits| (Spec { compression, encoding: packing(bits), ..double.clone() }, &doubles)),
-        );
+    // Szip takes packed values of whole bytes alone.
+    let packed = [(Compression::None, [0, 5, 16, 27]), (zstd, [0, 5, 16, 27]), (szip, [8, 16, 24, 32])];
+    for (compression, widths) in packed {
+        let spec = |bits| Spec { compression, encoding: packing(bits), ..double.clone() };
+        made.extend(widths.map(|bits| (spec(bits), &doubles)));
     }
     made.push((Spec { byte_order: ByteOrder::Big, ..single.clone() }, &singles));
     let zfp = [ZfpMode::FixedRate(11.5), ZfpMode::FixedPrecision(20), ZfpMode::FixedAccuracy(0.01)];
@@ -142,7 +142,9 @@ fn encoded() -> Vec<u8> {
         let masks =
             MaskOptions { allow_nan: true, allow_inf: true, methods: [method; 3], small_mask_bytes: 0 };
         made.push((Spec { masks: masks.clone(), ..double.clone() }, &holes));
-        made.push((Spec { masks, compression: szip, encoding: packing(12), ..double.clone() }, &holes));
+        let known = Packing { bits: 16, decimal: 0, scales: Some((240.0, -10)) };
+        let encoding = Encoding::SimplePacking(known);
+        made.push((Spec { masks, compression: szip, encoding, ..double.clone() }, &holes));
     }
     let provenance = Provenance::Fixed { time: 0, uuid: 1 };
     let options = WriteOptions { provenance, ..WriteOptions::default() };
