@@ -40,7 +40,6 @@ DIFFERENT = [
         ["quirks/packing*_szip.tgm"],
         ["only 8, 16, 24 and 32 bits do"],
     ),
-    ("sz3 holds float64: what the reference reads as float32 is noise", ["quirks/sz3_float32.tgm"], ["holds float64"]),
     ("a tagged value is the value; the reference gives how Rust prints it", ["quirks/tagged_values.tgm"], ["Tag(0, Text("]),
 ]
 
