@@ -110,10 +110,11 @@ fn interrupted(py: Python<'_>) -> Result<(), ArrowError> {
 
 /// A C stream can't carry an exception, so its signal is given again: the interpreter finds it when the reader returns.
 fn raised_later(done: PyResult<()>) -> Result<(), ArrowError> {
-    done.map_err(|signal| {
+    done.map_err(|_| {
         // SAFETY: takes no arguments and marks SIGINT as arrived; callers are attached to the interpreter.
         unsafe { pyo3::ffi::PyErr_SetInterrupt() };
-        ArrowError::ExternalError(Box::new(signal))
+        // Text only: whoever asked a Python exception for its words would run the handler, and lose what it raises.
+        ArrowError::ExternalError("interrupted".into())
     })
 }
 
