@@ -93,7 +93,7 @@ impl Iterator for Running {
             Python::attach(|py| match item {
                 Err(_) => self.engine.leave(py),
                 // The batch is there; a signal is raised when the reader returns.
-                Ok(_) => drop(raised_later(logging::relay(py))),
+                Ok(_) => raise_later(logging::relay(py)),
             });
         }
         match item {
@@ -103,19 +103,18 @@ impl Iterator for Running {
     }
 }
 
-/// Ends a C stream where Ctrl-C was pressed.
+/// Ends a C stream where Ctrl-C was pressed. Such a stream carries words alone, not an exception: its reader raises what
+/// it has for streams that broke off. (A signal given again would be found too late, while that is on its way.)
 fn interrupted(py: Python<'_>) -> Result<(), ArrowError> {
-    raised_later(py.check_signals())
+    py.check_signals().map_err(|_| ArrowError::ExternalError("interrupted by Ctrl-C".into()))
 }
 
-/// A C stream can't carry an exception, so its signal is given again: the interpreter finds it when the reader returns.
-fn raised_later(done: PyResult<()>) -> Result<(), ArrowError> {
-    done.map_err(|_| {
+/// Gives a signal again: the interpreter finds it when the reader returns.
+fn raise_later(done: PyResult<()>) {
+    if done.is_err() {
         // SAFETY: takes no arguments and marks SIGINT as arrived; callers are attached to the interpreter.
         unsafe { pyo3::ffi::PyErr_SetInterrupt() };
-        // Text only: whoever asked a Python exception for its words would run the handler, and lose what it raises.
-        ArrowError::ExternalError("interrupted".into())
-    })
+    }
 }
 
 impl RecordBatchReader for Running {
