@@ -86,9 +86,13 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A key of an inner map as text.
+/// A key of an inner map as text. Compound keys are spelt as Rust writes them: JSON in the text of JSON would double its
+/// escapes at each level, and a small file could ask for all memory there is.
 fn key_text(key: &Value) -> String {
-    value_text(key).unwrap_or_else(|| to_json(key).to_string())
+    match key {
+        Value::Array(_) | Value::Map(_) | Value::Tag(..) => format!("{key:?}"),
+        key => value_text(key).unwrap_or_else(|| to_json(key).to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +102,13 @@ mod tests {
     fn map(value: serde_json::Value) -> Map {
         let Value::Map(pairs) = Value::serialized(&value).unwrap() else { panic!("no map") };
         pairs.into_iter().map(|(key, value)| (key.into_text().unwrap(), value)).collect()
+    }
+
+    #[test]
+    fn maps_as_keys_of_maps_stay_small() {
+        let key = |inner| Value::Map(vec![(inner, Value::Text("\"".into()))]);
+        let deep = (0..60).fold(Value::Text("\"".into()), |inner, _| key(inner));
+        assert!(to_json(&deep).to_string().len() < 10_000);
     }
 
     #[test]
