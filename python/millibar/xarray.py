@@ -24,12 +24,11 @@ from xarray.core import indexing
 from . import _millibar
 from ._arrays import Axis, Index, arrange, of_bits, stored_dtype, with_nan
 from ._errors import OptionError
+from .session import SCHEMES
 
 logger = logging.getLogger(__name__)
 
 Source = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
-
-_SERVERS = ("grpc://", "grpc+tcp://", "grpc+tls://")
 
 
 class ArraySource(Protocol):
@@ -329,7 +328,7 @@ class MillibarBackendEntrypoint(BackendEntrypoint):
         ValueError
             Broken framing or metadata; no such message; objects that don't make up a grid; options that don't fit.
         """
-        if isinstance(filename_or_obj, str) and filename_or_obj.startswith(_SERVERS):
+        if isinstance(filename_or_obj, str) and filename_or_obj.startswith(SCHEMES):
             given = dict(
                 dim_names=dim_names, variable_key=variable_key, message_index=message_index, variables=variables,
                 stack=stack, raw_keys=raw_keys, skip_broken=skip_broken, index=index, limits=limits,
@@ -364,7 +363,7 @@ class MillibarBackendEntrypoint(BackendEntrypoint):
         if not isinstance(filename_or_obj, (str, os.PathLike)):
             return False
         text = os.fspath(filename_or_obj)
-        return isinstance(text, str) and (text.lower().endswith(".tgm") or text.startswith(_SERVERS))
+        return isinstance(text, str) and (text.lower().endswith(".tgm") or text.startswith(SCHEMES))
 
 
 def open_table(location: str, drop: set[str]) -> xr.Dataset:
