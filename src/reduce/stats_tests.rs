@@ -70,8 +70,8 @@ proptest! {
         check(&mut states, &model, nan, wants)?;
     }
 
-    // The extremes and the count to the bit; the sum within the rounding of at most 16 additions of deviations, which are
-    // up to five times as large as the values, for each of the two
+    // The extremes and the count to the bit; the sum within what two orders of adding round: none of 150,000 cases was
+    // further off, and some are by more than 1e-15.
     #[test]
     fn joined_chunks_are_one(bits in prop::collection::vec(any::<u64>(), 1..600), dtype in 0..DTYPES.len(), by in 1..40u64) {
         let (dtype, len) = (DTYPES[dtype], bits.len() as u64);
@@ -87,7 +87,7 @@ proptest! {
         match (got.sum, want.sum) {
             (Sum::Float { near: a, rest: b }, Sum::Float { near: c, rest: d }) => {
                 let size: f64 = nums(&all).iter().map(|x| x.to_f64()).filter(|x| !x.is_nan()).map(f64::abs).sum();
-                prop_assert!(((a + b) - (c + d)).abs() <= 2.0 * 16.0 * 5.0 * f64::EPSILON / 2.0 * size);
+                prop_assert!(((a + b) - (c + d)).abs() <= 2e-15 * size);
             }
             (a, b) => prop_assert_eq!(a, b),
         }
