@@ -26,6 +26,7 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +38,8 @@ pub(crate) struct Rows {
     schema: SchemaRef,
     layout: Arc<Layout>,
     reader: Reader,
+    /// How many threads may read the chunks of a unit.
+    threads: NonZero<usize>,
     metrics: ScanMetrics,
     labels: Labels,
     masks: MaskCache,
@@ -68,18 +71,20 @@ struct Sifting {
 }
 
 impl Rows {
-    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`; `labels` makes those of dims.
+    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`; `labels` makes those of dims. Where a unit
+    /// takes long to decode, up to `threads` threads read its chunks.
     pub(crate) fn new(
         grid: Arc<GridTable>,
         columns: impl Into<Arc<[ColumnSource]>>,
         schema: SchemaRef,
         layout: Arc<Layout>,
         options: ReadOptions,
+        threads: NonZero<usize>,
         metrics: ScanMetrics,
         labels: Labels,
     ) -> Self {
         let (reader, masks) = (Reader::new(options), MaskCache::default());
-        Self { grid, columns: columns.into(), schema, layout, reader, metrics, labels, masks }
+        Self { grid, columns: columns.into(), schema, layout, reader, threads, metrics, labels, masks }
     }
 
     /// How the grid is cut.
@@ -204,8 +209,9 @@ impl Rows {
             return Ok(Arc::clone(values));
         }
         let variable = &self.grid.variables[index];
-        let cells =
-            self.reader.read_slab(variable, &sifting.cells, sifting.keep.as_ref()).map_err(external)?;
+        let (keep, never) = (sifting.keep.as_ref(), || false);
+        let cells = self.reader.share_slab(variable, &sifting.cells, keep, self.threads, &never);
+        let Some(cells) = cells.map_err(external)? else { return internal_err!("a unit was stopped") };
         let valid = cells.valid.map(BooleanBuffer::from);
         let values = types::column(cells.values, valid, self.reader.options().nan_as_missing)?;
         sifting.read[index] = Some(Arc::clone(&values));
