@@ -26,6 +26,7 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
@@ -123,16 +124,18 @@ impl Rows {
     /// Tells files what will be read of `selection`, of whose cells some have to meet `conditions`: the variables that
     /// these look at, or else all. Returns what it counts for.
     pub(crate) fn tell(&self, selection: &Selection, conditions: &[Arc<Condition>]) -> u64 {
-        let asked = conditions.iter().flat_map(|condition| condition.columns());
-        let mut first: Vec<_> = asked.copied().filter(is_variable).collect();
-        if first.is_empty() {
-            first = self.columns.iter().copied().filter(is_variable).collect();
-        }
-        first.dedup();
+        let variables = |columns: &[ColumnSource]| {
+            let index = |column: &ColumnSource| match *column {
+                ColumnSource::Variable(index) => Some(index),
+                ColumnSource::Dim(_) => None,
+            };
+            columns.iter().filter_map(index).collect::<BTreeSet<_>>()
+        };
+        let asked: BTreeSet<usize> =
+            conditions.iter().flat_map(|condition| variables(condition.columns())).collect();
+        let first = if asked.is_empty() { variables(&self.columns) } else { asked };
         let mut told = 0;
-        for column in first {
-            let ColumnSource::Variable(index) = column else { continue };
-            let variable = &self.grid.variables[index];
+        for variable in first.into_iter().map(|index| &self.grid.variables[index]) {
             let parts = variable.grid.parts(selection);
             let threshold = self.reader.options().range_threshold;
             told += (0..parts.len()).map(|at| ahead::tell(variable, &parts, at, threshold)).sum::<u64>();
@@ -259,10 +262,6 @@ impl Sifting {
         self.rows = most;
         Ok(())
     }
-}
-
-fn is_variable(column: &ColumnSource) -> bool {
-    matches!(column, ColumnSource::Variable(_))
 }
 
 /// The cells of `keep` (of all, if `None`) for which `truth`, a bit for each of them, is true.
