@@ -72,20 +72,23 @@ struct Sifting {
 }
 
 impl Rows {
-    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`; `labels` makes those of dims. Where a unit
-    /// takes long to decode, up to `threads` threads read its chunks.
+    /// Of `columns` of the grid, whose fields are `schema`'s, in units of `layout`; `labels` makes those of dims.
     pub(crate) fn new(
         grid: Arc<GridTable>,
         columns: impl Into<Arc<[ColumnSource]>>,
         schema: SchemaRef,
         layout: Arc<Layout>,
         options: ReadOptions,
-        threads: NonZero<usize>,
         metrics: ScanMetrics,
         labels: Labels,
     ) -> Self {
-        let (reader, masks) = (Reader::new(options), MaskCache::default());
+        let (reader, masks, threads) = (Reader::new(options), MaskCache::default(), NonZero::<usize>::MIN);
         Self { grid, columns: columns.into(), schema, layout, reader, threads, metrics, labels, masks }
+    }
+
+    /// The same, whose chunks up to `threads` threads read where a unit takes long to decode.
+    pub(crate) fn with_threads(self, threads: NonZero<usize>) -> Self {
+        Self { threads, ..self }
     }
 
     /// How the grid is cut.

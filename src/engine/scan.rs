@@ -238,7 +238,8 @@ impl TensorScanExec {
         let columns: Vec<_> = (0..request.projection.len()).map(|index| self.column(index)).collect();
         let (grid, schema, layout) = (self.grid().clone(), self.schema.clone(), self.layout.clone());
         let (options, labels) = (request.options, Labels::new(pool));
-        let rows = Rows::new(grid, columns, schema, layout, options, self.threads(), metrics.clone(), labels);
+        let rows = Rows::new(grid, columns, schema, layout, options, metrics.clone(), labels)
+            .with_threads(self.threads());
         let sieve = || {
             let (taken, shares) = (request.taken.clone(), Arc::clone(&self.shares));
             Sieve::new(request.table.clone(), request.selection.clone(), taken, shares)
