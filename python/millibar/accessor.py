@@ -29,7 +29,14 @@ from .xarray import ArraySource, FileArray, LazyArray
 Dims = Union[Hashable, Iterable[Hashable], None]
 T = TypeVar("T", xr.Dataset, xr.DataArray)
 
-_HOW = {"mean": "avg", "std": "std", "min": "min", "max": "max", "sum": "sum", "count": "count"}
+_NUMBERS = {"mean": "avg({})", "std": "std({})", "min": "min({})", "max": "max({})", "sum": "sum({})", "count": "count({})"}
+"""Reductions of numbers in SQL."""
+
+_BITS = {
+    "mean": "avg(CAST({} AS INT))", "std": "std(CAST({} AS INT))", "min": "bool_and({})", "max": "bool_or({})",
+    "sum": "sum(CAST({} AS INT))", "count": "count({})", "all": "bool_and({})", "any": "bool_or({})",
+}  # fmt: skip
+"""Reductions of bitmasks."""
 
 
 class PushdownError(Error, ValueError):
@@ -296,7 +303,8 @@ def _reduce(
         at = positions[axis]
         if isinstance(at, np.ndarray) and len(np.unique(at)) < len(at):
             raise PushdownError(f"a position of {grid.dims[axis]} is there several times: SQL has each cell once")
-    text = f"SELECT {', '.join(f'{_HOW[how]}({grid.column(source)})' for source in sources)} FROM {{this}}"
+    reduced = ((_BITS if source.stored == "bitmask" else _NUMBERS)[how].format(grid.column(source)) for source in sources)
+    text = f"SELECT {', '.join(reduced)} FROM {{this}}"
     conditions = [grid.where(axis, at) for axis, at in enumerate(positions)]
     filters = [condition for condition in conditions if condition]
     if filters:
@@ -345,8 +353,8 @@ def _dtype(how: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
         return np.dtype(np.int64)
     if how in ("mean", "std"):
         return dtype if dtype.kind == "f" else np.dtype(np.float64)
-    if how == "sum" and dtype.kind in "iu":
-        return np.dtype(np.int64 if dtype.kind == "i" else np.uint64)
+    if how == "sum" and dtype.kind in "iub":
+        return np.dtype(np.uint64 if dtype.kind == "u" else np.int64)
     return dtype
 
 
@@ -393,6 +401,14 @@ class Accessor(Generic[T]):
     def count(self, dim: Dims = None) -> T:
         """Numbers of values over ``dim`` that aren't NaN."""
         return self._reduce("count", dim)
+
+    def any(self, dim: Dims = None) -> T:
+        """Whether any value over ``dim`` is true, of variables of truth values."""
+        return self._reduce("any", dim)
+
+    def all(self, dim: Dims = None) -> T:
+        """Whether all values over ``dim`` are true, of variables of truth values."""
+        return self._reduce("all", dim)
 
     def sql(self, text: str) -> Result:
         """The result of a statement in which ``this`` is the table of the variables, as far as it is selected.
@@ -502,8 +518,9 @@ def _reduced(arrays: Mapping[Hashable, xr.DataArray], over: set[Hashable], how: 
     wanted: dict[Hashable, tuple[Stored, tuple[int, ...]]] = {}
     results: dict[Hashable, xr.Variable] = {}
     for name, array in arrays.items():
-        if array.dtype.kind not in "iuf":
-            raise PushdownError(f"{name!r} is of {array.dtype}: integers and floats are reduced in the engine")
+        if array.dtype.kind not in ("b" if how in ("any", "all") else "iufb"):
+            what = "truth values" if how in ("any", "all") else "integers, floats and truth values"
+            raise PushdownError(f"{name!r} is of {array.dtype}: {how}() of {what} runs in the engine")
         variable = array.variable
         item = stored(name, variable)
         if not array.size or not over & set(variable.dims):

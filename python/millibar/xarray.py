@@ -46,6 +46,10 @@ class ArraySource(Protocol):
     def chunks(self) -> tuple[int, ...]:
         """Shape of a stored chunk; those at the end of a dim may be smaller."""
 
+    @property
+    def stored(self) -> str:
+        """The dtype as it is stored; ``dtype`` holds NaN beside its values where there are holes."""
+
     def read(self, key: tuple[Index, ...]) -> np.ndarray[Any, Any]:
         """The elements at the product of positions: integers drop their dim; steps may be negative, lists unsorted."""
 

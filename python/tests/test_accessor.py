@@ -125,3 +125,26 @@ def test_a_dataset_of_several_grids(tmp_path):
     with pytest.raises(PushdownError, match="2 tables"):
         dataset.millibar.sql("SELECT 1 FROM this")
     assert xr.open_dataset(path, engine="millibar")[["b"]].millibar.sql("SELECT sum(b) AS s FROM this").to_arrow()["s"][0].as_py() == 10
+
+
+@pytest.mark.parametrize("dim", [None, "dim_1", ["dim_0", "dim_2"]], ids=str)
+@pytest.mark.parametrize("how", [*HOW, "any", "all"])
+def test_truth_values(tmp_path, how, dim):
+    bits = np.random.default_rng(3).random((3, 4, 7)) < [[[0.5]], [[0]], [[1]]]
+    described = [(dict(type="ntensor", shape=[3, 4, 7], dtype="bitmask"), np.packbits(bits))]
+    path = tmp_path / "bits.tgm"
+    path.write_bytes(tensogram.encode({"base": [{"name": "mask", "dim_names": ["dim_0", "dim_1", "dim_2"]}]}, described))
+    dataset, plain = xr.open_dataset(path, engine="millibar"), xr.open_dataset(path, engine="millibar").compute()
+    assert np.array_equal(plain.mask, bits)
+    same(getattr(dataset.millibar, how)(dim), getattr(plain, how)(dim))
+    same(getattr(dataset.millibar.isel(dim_0=0), how)(), getattr(plain.isel(dim_0=0), how)())
+
+
+def test_what_has_no_order_is_refused(tmp_path, dataset):
+    path = tmp_path / "complex.tgm"
+    values = np.arange(6).astype("complex64")
+    path.write_bytes(tensogram.encode({"base": [{"name": "z"}]}, [(dict(type="ntensor", shape=[6], dtype="complex64"), values.tobytes())]))
+    with pytest.raises(PushdownError, match=r"'z' is of complex64: mean\(\) of integers, floats and truth values"):
+        xr.open_dataset(path, engine="millibar").millibar.mean()
+    with pytest.raises(PushdownError, match=r"'t' is of float64: any\(\) of truth values"):
+        dataset.millibar.any()

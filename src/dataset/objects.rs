@@ -67,9 +67,11 @@ pub(super) struct Kind {
 
 /// How the elements of objects are come by.
 #[derive(Debug, Clone, Copy, Default)]
-struct Access {
-    seeks: bool,
-    grain: u64,
+pub(super) struct Access {
+    /// See [`Pipeline::seeks`].
+    pub(super) seeks: bool,
+    /// See [`Pipeline::grain`].
+    pub(super) grain: u64,
 }
 
 impl Access {
@@ -336,6 +338,9 @@ fn packing(descriptor: &Descriptor) -> Option<(f64, i32)> {
 
 /// Whether `kind`, which lacks packing parameters if `packed`, and `other` say the same but for those.
 fn alike(kind: &Descriptor, other: &Descriptor, packed: bool) -> bool {
+    if !packed && std::ptr::eq(kind, other) {
+        return true; // of one message
+    }
     let own = other.params.iter().filter(|(key, _)| !packed || !is_packing(key));
     kind.shape == other.shape
         && kind.dtype == other.dtype
@@ -494,11 +499,11 @@ impl Chunks {
         self.rows.iter().map(|&row| (row != HOLE).then_some(row))
     }
 
-    /// Of each kind of object that occurs: the number of elements, and whether all can be read by ranges.
-    pub(super) fn kinds(&self) -> impl Iterator<Item = (u64, bool)> + '_ {
+    /// Of each kind of object that occurs: the number of elements, and how these are come by.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = (u64, Access)> + '_ {
         self.kinds.iter().map(|&kind| {
             let kind = &self.objects.kinds[kind as usize];
-            (kind.descriptor.len(), matches!(kind.first, Ok(Access { seeks: true, .. })))
+            (kind.descriptor.len(), kind.first.as_ref().copied().unwrap_or_default())
         })
     }
 

@@ -322,6 +322,11 @@ impl Variable {
 
     /// Whether all its chunks can be read a range at a time, and `cells` of one are so few of it that this pays.
     pub fn seeks(&self, cells: u64, range_threshold: f64) -> bool {
-        self.chunks.kinds().all(|(len, seeks)| seeks && cells as f64 <= range_threshold * len as f64)
+        self.chunks.kinds().all(|(len, kind)| kind.seeks && cells as f64 <= range_threshold * len as f64)
+    }
+
+    /// Whether its cells lie in files at hand, each by itself, so that reading some of a chunk costs nothing but these.
+    pub fn is_flat(&self) -> bool {
+        self.chunks.all_at_hand() && self.chunks.kinds().all(|(_, kind)| kind.seeks && kind.grain == 1)
     }
 }

@@ -1,32 +1,38 @@
 //! `DoGet` without copies: messages go to the connection as the buffers that they are.
 //!
 //! ```text
-//! FlightData -> [gRPC length, protobuf tags, headers] [body]      two frames of HTTP, the second lent
+//! FlightData    -> [gRPC length, protobuf tags, headers] [body]                 two frames of HTTP, the second lent
+//! begun message -> [gRPC length, protobuf tags, headers] [some of the body] [more of it] ... [what is said of it]
 //! ```
 //! tonic writes a message into a buffer of its own before it is sent, the values of a slab included. [`Lending`] stands
 //! before the service that tonic generates, answers `DoGet` itself, and leaves all other calls to it.
+//!
+//! A message may be begun before all of its body is there, so that the first values are on their way while the others
+//! are decoded. What took how much is known at the end: `app_metadata` follows the body then, which protobuf allows.
 
 use super::FlightServer;
-use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
+use arrow_flight::flight_service_server::FlightServiceServer;
 use arrow_flight::{FlightData, Ticket};
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::stream::{BoxStream, StreamExt};
+use futures::stream::{self, BoxStream, Stream, StreamExt};
 use http_body::{Body, Frame};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint};
-use std::collections::VecDeque;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use tonic::Status;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
-use tonic::{Request, Status};
 
 const DO_GET: &str = "/arrow.flight.protocol.FlightService/DoGet";
 
 /// Bytes of a request at most; tickets are small.
 const TICKET_BYTES: usize = 4 << 20;
+
+/// Bytes before a message: a flag, and its length.
+const HEAD: usize = 5;
 
 /// Numbers of `FlightData`'s fields.
 const DATA_HEADER: u32 = 2;
@@ -75,8 +81,7 @@ async fn do_get(
 ) -> Result<http::Response<tonic::body::Body>, Status> {
     let ticket = Ticket::decode(message(request.into_body()).await?)
         .map_err(|e| Status::invalid_argument(format!("the request is no ticket: {e}")))?;
-    let messages = FlightService::do_get(server, Request::new(ticket)).await?.into_inner();
-    let body = Messages { messages, frames: VecDeque::new(), over: false };
+    let body = Answer { frames: server.frames(ticket).await?, over: false };
     let response = http::Response::builder().header(http::header::CONTENT_TYPE, "application/grpc");
     response.body(tonic::body::Body::new(body)).map_err(|e| Status::internal(e.to_string()))
 }
@@ -103,15 +108,16 @@ async fn message(mut body: tonic::body::Body) -> Result<Bytes, Status> {
     }
 }
 
-/// Messages as a body of HTTP, ended by the status.
-struct Messages {
-    messages: BoxStream<'static, Result<FlightData, Status>>,
-    /// Of the message that is being sent.
-    frames: VecDeque<Bytes>,
+/// Frames as a body of HTTP, ended by the status.
+struct Answer {
+    frames: Frames,
     over: bool,
 }
 
-impl Body for Messages {
+/// What goes to the connection, piece by piece.
+pub(super) type Frames = BoxStream<'static, Result<Bytes, Status>>;
+
+impl Body for Answer {
     type Data = Bytes;
     type Error = Status;
 
@@ -119,20 +125,11 @@ impl Body for Messages {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(frame) = self.frames.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(frame))));
-        }
         if self.over {
             return Poll::Ready(None);
         }
-        let status = match ready!(self.messages.poll_next_unpin(context)) {
-            Some(Ok(message)) => {
-                let (head, body) = frames(message);
-                if !body.is_empty() {
-                    self.frames.push_back(body);
-                }
-                return Poll::Ready(Some(Ok(Frame::data(head))));
-            }
+        let status = match ready!(self.frames.poll_next_unpin(context)) {
+            Some(Ok(frame)) => return Poll::Ready(Some(Ok(Frame::data(frame)))),
             Some(Err(status)) => status,
             None => Status::ok(""),
         };
@@ -143,44 +140,108 @@ impl Body for Messages {
     }
 }
 
-/// A message as what goes before its body, and the body.
-fn frames(message: FlightData) -> (Bytes, Bytes) {
+/// The frames of whole messages.
+pub(super) fn lent(messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static) -> Frames {
+    let frames = |message: Result<FlightData, Status>| match message {
+        Ok(message) => stream::iter(frames(message).map(Ok).into_iter().collect::<Vec<_>>()),
+        Err(status) => stream::iter(vec![Err(status)]),
+    };
+    messages.flat_map(frames).boxed()
+}
+
+/// The messages that `frames` are of.
+pub(super) fn whole(frames: Frames) -> BoxStream<'static, Result<FlightData, Status>> {
+    let messages = stream::try_unfold((frames, BytesMut::new()), |(mut frames, mut held)| async move {
+        loop {
+            if let [_, a, b, c, d, ..] = held[..]
+                && held.len() - HEAD >= u32::from_be_bytes([a, b, c, d]) as usize
+            {
+                let mut message = held.split_to(HEAD + u32::from_be_bytes([a, b, c, d]) as usize);
+                let decoded = FlightData::decode(message.split_off(HEAD).freeze());
+                let message = decoded.map_err(|e| Status::internal(e.to_string()))?;
+                return Ok(Some((message, (frames, held))));
+            }
+            match frames.next().await.transpose()? {
+                Some(frame) => held.extend_from_slice(&frame),
+                None => return Ok(None),
+            }
+        }
+    });
+    messages.boxed()
+}
+
+/// A message as what goes before its body, and the body, if it has one.
+pub(super) fn frames(message: FlightData) -> impl Iterator<Item = Bytes> {
     let FlightData { data_header, app_metadata, data_body, flight_descriptor: _ } = message;
-    let mut head = BytesMut::with_capacity(data_header.len() + app_metadata.len() + 32);
-    head.put_bytes(0, 5);
-    for (field, bytes) in [(DATA_HEADER, &data_header), (APP_METADATA, &app_metadata)] {
+    let head = head(&[(DATA_HEADER, &data_header), (APP_METADATA, &app_metadata)], data_body.len(), 0);
+    [head, data_body].into_iter().filter(|frame| !frame.is_empty())
+}
+
+/// What goes before `body` bytes, which [`said`] of so many bytes follows.
+pub(super) fn begun(header: &Bytes, body: usize, said: usize) -> Bytes {
+    head(&[(DATA_HEADER, header)], body, said)
+}
+
+/// What is said of a message, after its body: `text`, filled up with spaces to `room` bytes, which it has to fit in.
+/// Takes [`said_len`] of them.
+pub(super) fn said(text: &str, room: usize) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(said_len(room));
+    encode_key(APP_METADATA, WireType::LengthDelimited, &mut bytes);
+    encode_varint(room as u64, &mut bytes);
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.resize(said_len(room), b' ');
+    bytes.freeze()
+}
+
+/// Bytes of what [`said`] gives.
+pub(super) fn said_len(room: usize) -> usize {
+    key_len(APP_METADATA) + encoded_len_varint(room as u64) + room
+}
+
+/// The head of a message with `fields`, then a body of `body` bytes, then `rest` bytes.
+fn head(fields: &[(u32, &Bytes)], body: usize, rest: usize) -> Bytes {
+    let mut head = BytesMut::with_capacity(fields.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() + 32);
+    head.put_bytes(0, HEAD);
+    for (field, bytes) in fields {
         if !bytes.is_empty() {
-            encode_key(field, WireType::LengthDelimited, &mut head);
+            encode_key(*field, WireType::LengthDelimited, &mut head);
             encode_varint(bytes.len() as u64, &mut head);
             head.extend_from_slice(bytes);
         }
     }
-    if !data_body.is_empty() {
+    if body > 0 {
         encode_key(DATA_BODY, WireType::LengthDelimited, &mut head);
-        encode_varint(data_body.len() as u64, &mut head);
+        encode_varint(body as u64, &mut head);
     }
-    let len = (head.len() - 5 + data_body.len()) as u32;
-    head[1..5].copy_from_slice(&len.to_be_bytes());
-    (head.freeze(), data_body)
+    let len = (head.len() - HEAD + body + rest) as u32;
+    head[1..HEAD].copy_from_slice(&len.to_be_bytes());
+    head.freeze()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::stream::TryStreamExt;
 
-    #[test]
-    fn frames_are_the_message() {
-        let whole = FlightData::new()
-            .with_data_header(vec![1; 300])
-            .with_app_metadata("x")
-            .with_data_body(vec![2; 70_000]);
-        let bare = FlightData::new().with_data_header(vec![3]);
-        for message in [whole, bare, FlightData::new()] {
-            let (head, body) = frames(message.clone());
-            let bytes = [head, body].concat();
-            assert_eq!(bytes[0], 0);
-            assert_eq!(u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize, bytes.len() - 5);
-            assert_eq!(FlightData::decode(&bytes[5..]), Ok(message));
-        }
+    #[tokio::test]
+    async fn frames_are_the_message() {
+        let with = |header: Vec<u8>, body: Vec<u8>, said: &str| {
+            let message = FlightData::new().with_data_header(header).with_app_metadata(said.to_string());
+            message.with_data_body(body)
+        };
+        let whole_one = with(vec![1; 300], vec![2; 70_000], "x");
+        let messages =
+            vec![whole_one.clone(), FlightData::new().with_data_header(vec![3]), FlightData::new()];
+        let frames = lent(stream::iter(messages.clone()).map(Ok));
+        assert_eq!(whole(frames).try_collect::<Vec<_>>().await.unwrap(), messages);
+
+        let header = Bytes::from(vec![1; 300]);
+        let mut pieces = vec![begun(&header, 70_000, said_len(200))];
+        pieces.extend([Bytes::from(vec![2; 50_000]), Bytes::from(vec![2; 20_000]), said("{}", 200)]);
+        let got: Vec<_> = whole(stream::iter(pieces.clone()).map(Ok).boxed()).try_collect().await.unwrap();
+        assert_eq!(got, [with(vec![1; 300], vec![2; 70_000], &format!("{{}}{}", " ".repeat(198)))]);
+        let cut = pieces.into_iter().take(2).map(Ok).chain([Err(Status::data_loss("gone"))]);
+        let got: Result<Vec<_>, _> = whole(stream::iter(cut).boxed()).try_collect().await;
+        assert_eq!(got.unwrap_err().message(), "gone");
     }
 }

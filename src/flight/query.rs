@@ -8,7 +8,7 @@ use crate::engine::MillibarConfig;
 use crate::engine::analyze::plan_statement;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{CatalogProviderList, TableProvider};
 use datafusion::common::TableReference;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -129,7 +129,8 @@ impl Queries {
 
     /// Where slabs are read: settings and memory of the shared session, on threads beside those of queries.
     pub(super) fn readers(&self) -> Readers {
-        let state = self.shared.state();
+        let state = self.shared.state_ref();
+        let state = state.read();
         Readers {
             config: MillibarConfig::of(state.config_options()),
             memory: Arc::clone(&self.shared.runtime_env().memory_pool),
@@ -138,10 +139,15 @@ impl Queries {
         }
     }
 
+    /// The catalogs. (`state()` would copy all of a session, which takes longer than to read a small slab.)
+    fn catalogs(&self) -> Arc<dyn CatalogProviderList> {
+        Arc::clone(self.shared.state_ref().read().catalog_list())
+    }
+
     /// Every table of the catalog, in order of its name.
     pub(super) async fn tables(&self) -> Result<Vec<CatalogTable>, Status> {
         let mut tables = Vec::new();
-        let catalogs = Arc::clone(self.shared.state().catalog_list());
+        let catalogs = self.catalogs();
         for catalog_name in catalogs.catalog_names() {
             let Some(catalog) = catalogs.catalog(&catalog_name) else { continue };
             for schema_name in catalog.schema_names() {
@@ -163,7 +169,7 @@ impl Queries {
     /// The table of the default schema that is called `name`.
     pub(super) async fn table(&self, name: &str) -> Result<Option<CatalogTable>, Status> {
         let (catalog, schema) = self.defaults();
-        let catalogs = Arc::clone(self.shared.state().catalog_list());
+        let catalogs = self.catalogs();
         let tables = catalogs.catalog(&catalog).and_then(|catalog| catalog.schema(&schema));
         // The catalog would also open files by their path; see `check_table`.
         let Some(tables) = tables.filter(|tables| tables.table_names().iter().any(|known| known == name))
@@ -177,7 +183,7 @@ impl Queries {
 
     /// Names of catalogs and their schemas, in order.
     pub(super) fn schemas(&self) -> Vec<(String, String)> {
-        let catalogs = Arc::clone(self.shared.state().catalog_list());
+        let catalogs = self.catalogs();
         let mut names: Vec<_> = catalogs
             .catalog_names()
             .into_iter()
@@ -190,7 +196,8 @@ impl Queries {
 
     /// Catalog and schema of a bare table name.
     pub(super) fn defaults(&self) -> (String, String) {
-        let state = self.shared.state();
+        let state = self.shared.state_ref();
+        let state = state.read();
         let catalog = &state.config_options().catalog;
         (catalog.default_catalog.clone(), catalog.default_schema.clone())
     }

@@ -1,7 +1,8 @@
 //! The Flight service: SQL text and table names as descriptors; Flight SQL commands go to [`SqlService`].
 
+use super::grpc::{Frames, lent, whole};
 use super::query::{CatalogTable, Queries};
-use super::slab::{self, Slab, SlabRequest};
+use super::slab::{self, Positions, Slab, SlabRequest};
 use super::sql::SqlService;
 use super::ticket::{QueryTicket, TensorTicket, Ticket, TicketError};
 use super::wire::{flight_data, wire_schema};
@@ -27,6 +28,9 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(super) type Answer<T> = Result<Response<T>, Status>;
+
+/// Positions up to which a ticket is looked at without going to another thread for it.
+const FEW: u64 = 1 << 16;
 
 /// A Flight and Flight SQL server over the tables of one session.
 ///
@@ -138,11 +142,30 @@ impl FlightServer {
         }
     }
 
-    /// The messages that a tensor ticket stands for.
-    async fn tensors(
-        &self,
-        ticket: TensorTicket,
-    ) -> Result<BoxStream<'static, Result<FlightData, Status>>, Status> {
+    /// What the ticket of a `DoGet` stands for, as it goes to the connection.
+    ///
+    /// # Errors
+    /// Those of tickets and of planning.
+    pub(super) async fn frames(&self, ticket: FlightTicket) -> Result<Frames, Status> {
+        if is_flight_sql(&ticket.ticket) {
+            return Ok(lent(FlightService::do_get(&self.sql, Request::new(ticket)).await?.into_inner()));
+        }
+        let ticket = if SlabRequest::is_one(&ticket.ticket) {
+            let request = SlabRequest::parse(&ticket.ticket)?;
+            let table = self.tensor_table(&request.table).await?;
+            let ticket = self.queries.run(async move { slab::ticket_of(table.grid(), &request) }).await?;
+            Ticket::Tensor(TensorTicket::Slab(ticket))
+        } else {
+            Ticket::decode(&ticket.ticket).map_err(refuse)?
+        };
+        match ticket {
+            Ticket::Query(ticket) => Ok(lent(redeem(&self.queries, &ticket).await?.into_inner())),
+            Ticket::Tensor(ticket) => self.tensors(ticket).await,
+        }
+    }
+
+    /// The same of tensors.
+    async fn tensors(&self, ticket: TensorTicket) -> Result<Frames, Status> {
         match ticket {
             TensorTicket::Coords { table: name, identity } => {
                 let table = self.tensor_table(&name).await?;
@@ -150,12 +173,16 @@ impl FlightServer {
                 let schema = self.coords_schema(&table, &name);
                 let batch =
                     slab::coords(table.grid(), &schema).map_err(|e| Status::internal(e.to_string()))?;
-                Ok(flight_data(schema, stream::iter([Ok(batch)])))
+                Ok(lent(flight_data(schema, stream::iter([Ok(batch)]))))
             }
             TensorTicket::Slab(ticket) => {
                 let table = self.tensor_table(&ticket.table).await?;
                 let options = self.read_options(&table);
-                let slab = self.queries.run(async move { Slab::of_ticket(table.grid(), &ticket) }).await?;
+                let positions = ticket.dims.iter().map(Positions::len).fold(0, u64::saturating_add);
+                let slab = match positions <= FEW {
+                    true => Slab::of_ticket(table.grid(), &ticket)?,
+                    false => self.queries.run(async move { Slab::of_ticket(table.grid(), &ticket) }).await?,
+                };
                 Ok(slab::send(slab, options, self.queries.readers()))
             }
         }
@@ -285,22 +312,7 @@ impl FlightService for FlightServer {
     }
 
     async fn do_get(&self, request: Request<FlightTicket>) -> Answer<Self::DoGetStream> {
-        let ticket = &request.get_ref().ticket;
-        if is_flight_sql(ticket) {
-            return FlightService::do_get(&self.sql, request).await;
-        }
-        let ticket = if SlabRequest::is_one(ticket) {
-            let request = SlabRequest::parse(ticket)?;
-            let table = self.tensor_table(&request.table).await?;
-            let ticket = self.queries.run(async move { slab::ticket_of(table.grid(), &request) }).await?;
-            Ticket::Tensor(TensorTicket::Slab(ticket))
-        } else {
-            Ticket::decode(ticket).map_err(refuse)?
-        };
-        match ticket {
-            Ticket::Query(ticket) => redeem(&self.queries, &ticket).await,
-            Ticket::Tensor(ticket) => self.tensors(ticket).await.map(Response::new),
-        }
+        Ok(Response::new(whole(self.frames(request.into_inner()).await?)))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Answer<Self::DoPutStream> {

@@ -4,7 +4,7 @@ use super::ahead::tell_objects;
 use super::frame::{AMBLE, Frame, HEADER, Kind, Next, Phase, next_frame};
 use super::scan::Envelope;
 use super::window::Window;
-use super::{Limits, Map, Message, Metadata, Object, cbor, descriptor, metadata};
+use super::{Descriptor, Limits, Map, Message, Metadata, Object, cbor, descriptor, metadata};
 use crate::source::{Bytes, Source};
 use crate::{Error, Place, Result};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ pub(super) fn parse(source: &dyn Source, at: &Place, envelope: Envelope, limits:
         phase: Phase::Header,
         pending: None,
         indexed: false,
+        known: None,
         parts: Parts::default(),
     };
     let mut frames = 0;
@@ -68,7 +69,34 @@ struct Walk<'a> {
     pending: Option<Map>,
     /// Whether the source was told where objects are, as far as an index says it.
     indexed: bool,
+    /// Objects of a message are often described alike.
+    known: Option<Known>,
     parts: Parts,
+}
+
+/// The descriptor that was parsed last, and the CBOR item that it is.
+struct Known {
+    item: Bytes,
+    descriptor: Arc<Descriptor>,
+}
+
+/// The descriptor that `bytes` begin with, and how many of them it takes; parsed, if it isn't the one of before.
+///
+/// # Errors
+/// As [`descriptor::parse`].
+fn described(
+    bytes: &Bytes,
+    known: &mut Option<Known>,
+    at: &Place,
+    limits: &Limits,
+) -> Result<(Arc<Descriptor>, u64)> {
+    if let Some(Known { item, descriptor }) = known.as_ref().filter(|known| bytes.starts_with(&known.item)) {
+        return Ok((Arc::clone(descriptor), item.len() as u64));
+    }
+    let (descriptor, consumed) = descriptor::parse(bytes, at, limits)?;
+    let descriptor = Arc::new(descriptor);
+    *known = Some(Known { item: bytes.slice(..consumed as usize), descriptor: Arc::clone(&descriptor) });
+    Ok((descriptor, consumed))
 }
 
 impl Walk<'_> {
@@ -93,7 +121,7 @@ impl Walk<'_> {
                 }
                 let index = self.parts.objects.len();
                 within("number of objects", index as u64 + 1, limits.objects, at)?;
-                let object = object(self.window, frame, at.object(index as u64), limits)?;
+                let object = object(self.window, frame, at.object(index as u64), limits, &mut self.known)?;
                 self.parts.preceders.extend(self.pending.take().map(|keys| (index, keys)));
                 self.parts.objects.push(Arc::new(object));
             }
@@ -173,7 +201,13 @@ impl Walk<'_> {
 }
 
 /// The object in `frame`.
-fn object(window: Window<'_>, frame: &Frame, at: Place, limits: &Limits) -> Result<Object> {
+fn object(
+    window: Window<'_>,
+    frame: &Frame,
+    at: Place,
+    limits: &Limits,
+    known: &mut Option<Known>,
+) -> Result<Object> {
     let body = frame.body();
     let length = frame.span.end - frame.span.start;
     let (first, last) = (HEADER, body.end - frame.span.start);
@@ -188,12 +222,12 @@ fn object(window: Window<'_>, frame: &Frame, at: Place, limits: &Limits) -> Resu
     let (descriptor, region) = if frame.cbor_after_payload {
         cbor::check_size(body.end - cbor_start, &at, limits)?;
         let bytes = window.read(cbor_start..body.end, "descriptor")?;
-        (descriptor::parse(&bytes, &at, limits)?.0, body.start..cbor_start)
+        (described(&bytes, known, &at, limits)?.0, body.start..cbor_start)
     } else {
         // The descriptor ends where its CBOR item ends; a longer one than the limit allows is cut, and so refused.
         let most = body.end.min(cbor_start.saturating_add(limits.cbor_bytes));
         let bytes = window.read(cbor_start..most, "descriptor")?;
-        let (descriptor, consumed) = descriptor::parse(&bytes, &at, limits)?;
+        let (descriptor, consumed) = described(&bytes, known, &at, limits)?;
         (descriptor, cbor_start + consumed..body.end)
     };
     for mask in &descriptor.masks {
@@ -206,11 +240,5 @@ fn object(window: Window<'_>, frame: &Frame, at: Place, limits: &Limits) -> Resu
             return Err(Error::framing(&at, what));
         }
     }
-    Ok(Object {
-        place: at,
-        frame: frame.span.clone(),
-        region,
-        hash: frame.hash,
-        descriptor: Arc::new(descriptor),
-    })
+    Ok(Object { place: at, frame: frame.span.clone(), region, hash: frame.hash, descriptor })
 }

@@ -1,6 +1,8 @@
 //! Tensors over Flight: endpoints and what they hold, slab requests, tickets, what is refused, and what reading costs.
 
 use super::flight::{Server, status};
+use super::limits::{self, line};
+use super::random::encode::Coding;
 use super::support::{Tensor, field, labels, tensor, write_tgm};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
@@ -18,6 +20,7 @@ use millibar::tgm::{DType, Map, WriteOptions};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::Code;
 
 /// The order of the grid, in SQL.
@@ -462,7 +465,7 @@ async fn missing_cells_are_nan_or_null() {
 async fn a_slab_larger_than_the_memory_limit_streams_through_it() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(&dir, "large.tgm", &[vec![field(json!({ "name": "v" }), &[40, 512, 512], 0.0)]]);
-    for (limit, fits) in [(9 << 20, true), (1 << 20, false)] {
+    for (limit, fits) in [(9 << 20, true), (256 << 10, false)] {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(engine::memory_pool(limit)).build().unwrap();
         let session = engine::session_context(SessionConfig::new(), Arc::new(runtime)).unwrap();
         register(&session, &file, &[]).await;
@@ -478,4 +481,47 @@ async fn a_slab_larger_than_the_memory_limit_streams_through_it() {
         }
         assert_eq!(server.session.runtime_env().memory_pool.reserved(), 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_stops_its_slab() {
+    let (grid, asked) = line(64, 64 << 10, Coding::Plain, 64);
+    let server = Server::of(limits::session(2, RuntimeEnvBuilder::new().build().unwrap(), grid)).await;
+    let whole = json!({ "table": "t", "variable": "v" }).to_string();
+    let mut raw = FlightServiceClient::new(server.channel.clone());
+    let mut stream = raw.do_get(Ticket { ticket: whole.into() }).await.unwrap().into_inner();
+    for _ in 0..2 {
+        stream.message().await.unwrap().unwrap(); // the schema, and 8 of the 64 chunks
+    }
+    drop(stream);
+    let pool = Arc::clone(&server.session.runtime_env().memory_pool);
+    for _ in 0..1000 {
+        if pool.reserved() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(pool.reserved(), 0, "it holds buffers");
+    let seen = asked.lock().unwrap().len();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    assert_eq!(asked.lock().unwrap().len(), seen, "it went on reading");
+    assert!((8..40).contains(&seen), "{seen} of 64 chunks were read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_ends_a_message_that_was_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, time) in [("a.tgm", 0), ("b.tgm", 1)] {
+        write(&dir, name, &[vec![field(json!({ "name": "v", "time": time }), &[400, 256], 0.0)]]);
+    }
+    let server = serving(&dir.path().join("*.tgm").to_string_lossy(), &[]).await;
+    let slab = json!({ "table": "t", "variable": "v" });
+    let got = server.slab(&slab).await.unwrap();
+    assert_eq!((got.numbers().len(), got.costs.len()), (2 * 400 * 256, 1), "one message of two files");
+    assert_eq!(got.costs[0]["objects_opened"], json!(2));
+    std::fs::remove_file(dir.path().join("b.tgm")).unwrap();
+    let (code, words) = server.slab(&slab).await.err().unwrap();
+    assert_eq!(code, Code::FailedPrecondition, "{words}");
+    assert!(words.contains("b.tgm: the file was removed since it was opened"), "{words}");
+    assert_eq!(server.session.runtime_env().memory_pool.reserved(), 0);
 }

@@ -26,7 +26,7 @@ fn dim(name: &str, len: u64) -> Dim {
     Dim::new(name, coord)
 }
 
-fn session(partitions: usize, runtime: RuntimeEnv, grid: GridTable) -> SessionContext {
+pub(crate) fn session(partitions: usize, runtime: RuntimeEnv, grid: GridTable) -> SessionContext {
     let mut config = SessionConfig::new().with_target_partitions(partitions).with_batch_size(1024);
     config.options_mut().execution.sort_spill_reservation_bytes = 64 << 10;
     let ctx = session_context(config, Arc::new(runtime)).unwrap();
@@ -159,7 +159,7 @@ async fn plans_tell_of_groups_that_are_handed_on() {
 
 /// What the sources of a table were asked, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Asked {
+pub(crate) enum Asked {
     WillNeed(usize),
     Read(usize, ThreadId),
 }
@@ -213,7 +213,12 @@ fn watched(variable: Variable, slow: usize) -> (Variable, Arc<Mutex<Vec<Asked>>>
 }
 
 /// A table of `chunks` chunks of `len` float64 in 1 partition or more; half of their bits are random.
-fn line(chunks: u64, len: u64, coding: Coding, slow: usize) -> (GridTable, Arc<Mutex<Vec<Asked>>>) {
+pub(crate) fn line(
+    chunks: u64,
+    len: u64,
+    coding: Coding,
+    slow: usize,
+) -> (GridTable, Arc<Mutex<Vec<Asked>>>) {
     let value = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as f64;
     let values: Vec<f64> = (0..chunks * len).map(value).collect();
     let variable = chunked("v", DType::Float64, &[chunks, len], &[1, len], coding, &values, &[]);

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
+import tensogram
 
 FOLDERS = ("codecs", "dtypes", "masks", "packing", "shapes", "shuffle")
 
@@ -140,3 +141,19 @@ def test_a_request_is_a_ticket_too(client):
 def test_what_is_wrong_is_an_argument(client, ticket, words):
     with pytest.raises(pa.ArrowInvalid, match=words):
         client.do_get(flight.Ticket(ticket)).read_all()
+
+
+def test_an_error_ends_a_message_that_was_begun(millibar, tmp_path):
+    """Two files in one message, the second of which is gone when its values are read: the first are on their way."""
+    for time in range(2):
+        described = dict(type="ntensor", shape=[400, 256], dtype="float32")
+        values = np.full((400, 256), time, np.float32)
+        (tmp_path / f"{time}.tgm").write_bytes(tensogram.encode({"base": [{"name": "v", "time": time}]}, [(described, values)]))
+    with millibar.serve(f"t={tmp_path}/*.tgm") as server, flight.connect(server.location) as client:
+        ticket = json.dumps({"table": "t", "variable": "v"})
+        assert np.array_equal(slab(client, ticket)[:, 7, 7], [0, 1])
+        (tmp_path / "1.tgm").unlink()
+        with pytest.raises(pa.ArrowInvalid, match="removed since it was opened"):
+            slab(client, ticket)
+        (cost,) = [chunk.app_metadata for chunk in client.do_get(flight.Ticket(json.dumps({"table": "t", "variable": "v", "select": {"time": {"index": [0]}}})))]
+        assert json.loads(cost.to_pybytes())["objects_opened"] == 1

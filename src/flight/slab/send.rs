@@ -1,18 +1,23 @@
 //! From a slab to messages: decoded unit by unit, a few ahead of the client.
 //!
-//! A unit is a run of the slab's cells in C order that cuts through no chunk which has to be decoded whole. Its values
-//! are decoded into one buffer, of which the messages are slices. What a buffer takes in the memory pool is given
-//! back when its last slice was sent, or dropped with a client that went away.
+//! ```text
+//! unit      a run of the slab's cells in C order, decoded into one buffer; it cuts through no chunk which has to be
+//!           decoded whole, and is short where cells lie in the file as they are
+//! message   rows of the block, about 4 MiB; its values are slices of the buffers of one unit or several
+//! ```
+//! A message is begun as soon as its first unit is there, and says at the end what its values cost. One with validity,
+//! which goes before the values and into the header, is made of a unit that is there as a whole. What a buffer takes in
+//! the memory pool is given back when its last slice was sent, or dropped with a client that went away.
 
 use super::tensor::{Layout, padded, width};
 use super::{Slab, SlabMissing, describe};
-use crate::codec::Values;
+use crate::codec::{Values, Verify};
 use crate::dataset::read::{ReadOptions, ReadStats};
 use crate::dataset::slab;
-use crate::each_dtype;
 use crate::engine::external;
 use crate::engine::layout;
 use crate::engine::stream::{Stop, StopOnDrop};
+use crate::flight::grpc::{self, Frames};
 use crate::flight::query::{Readers, broken_off};
 use crate::flight::status::status_of;
 use crate::tensor::{DimSelection, Selection};
@@ -21,7 +26,7 @@ use bytes::Bytes;
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use futures::stream::{self, BoxStream, StreamExt};
+use futures::stream::{self, StreamExt};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::num::NonZero;
@@ -31,26 +36,29 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
-/// Units that are begun before their messages are asked for, at least.
+/// Units that are begun before their values are asked for, at least.
 const AHEAD: usize = 3;
 
+/// Bytes of a unit, where cells lie in the file as they are: little enough for the first of a message to be on their way
+/// while the others are read.
+const PIECE_BYTES: u64 = 512 << 10;
+
+/// Room for what a message says it cost.
+const SAID: usize = 200;
+
 /// The messages of `slab`, the schema first. Nothing is read before the first is taken; dropping the stream stops.
-pub(in crate::flight) fn send(
-    slab: Slab,
-    options: ReadOptions,
-    readers: Readers,
-) -> BoxStream<'static, Result<FlightData, Status>> {
+pub(in crate::flight) fn send(slab: Slab, options: ReadOptions, readers: Readers) -> Frames {
     let layout = Layout::new(&slab, &slab.shape());
     let schema = layout.schema(&slab, describe::stream(&slab));
     let schema = FlightData::from(SchemaAsIpc::new(&schema, &IpcWriteOptions::default()));
     let sending = Sending::new(slab, layout, options, readers);
-    let messages = stream::unfold(Some(sending), |sending| async move {
+    let frames = stream::unfold(Some(sending), |sending| async move {
         let mut sending = sending?;
-        let message = sending.next().await.transpose()?;
-        let sending = message.is_ok().then_some(sending);
-        Some((message, sending))
+        let frame = sending.next().await.transpose()?;
+        let sending = frame.is_ok().then_some(sending);
+        Some((frame, sending))
     });
-    stream::iter([Ok(schema)]).chain(messages).boxed()
+    stream::iter(grpc::frames(schema).map(Ok)).chain(frames).boxed()
 }
 
 /// What all units share.
@@ -68,12 +76,33 @@ struct Sending {
     units: layout::Layout,
     /// The next unit to begin.
     next: u64,
-    running: VecDeque<JoinHandle<Result<Vec<FlightData>, Status>>>,
-    ready: VecDeque<FlightData>,
+    running: VecDeque<JoinHandle<Result<Option<Unit>, Status>>>,
+    ready: VecDeque<Bytes>,
+    message: Begun,
     readers: Readers,
     ahead: usize,
     held: Arc<Held>,
     _stop: StopOnDrop,
+}
+
+/// A unit that was read.
+struct Unit {
+    values: Bytes,
+    /// Which cells aren't missing; `None` if none is.
+    valid: Option<BooleanBuffer>,
+    stats: ReadStats,
+}
+
+/// The message whose values are on their way.
+struct Begun {
+    /// Rows that no message has had yet.
+    rows: u64,
+    /// Bytes of values that the message still lacks; 0 between two messages.
+    lacks: usize,
+    /// Bytes that fill it up after them.
+    fill: usize,
+    /// What its values cost.
+    stats: ReadStats,
 }
 
 /// Buffers that weren't let go yet.
@@ -119,13 +148,21 @@ impl AsRef<[u8]> for Sent {
 impl Sending {
     fn new(slab: Slab, layout: Layout, options: ReadOptions, readers: Readers) -> Self {
         let variable = slab.variable();
-        let target = layout.most_cells();
-        let grain = variable.grid.chunk_shape().to_vec();
-        let grains = if variable.seeks(target, options.range_threshold) { vec![] } else { vec![grain] };
+        let most = layout.most_cells();
+        // a hash that is checked is that of a chunk that was read as a whole
+        let piecewise =
+            slab.missing == SlabMissing::Nan && options.verify != Verify::FullDecodes && variable.is_flat();
+        let (target, grains) = match piecewise {
+            true => ((PIECE_BYTES / width(variable.dtype)).min(most), vec![]),
+            false if variable.seeks(most, options.range_threshold) => (most, vec![]),
+            false => (most, vec![variable.grid.chunk_shape().to_vec()]),
+        };
         let units = layout::Layout::new(Selection::product(slab.dims.clone()), &grains, target);
         let ahead = readers.threads.get().max(AHEAD);
         let alone = if units.units() > 1 { NonZero::<usize>::MIN } else { readers.threads };
         let stop = Stop::default();
+        let cells: u64 = slab.shape().iter().product();
+        let rows = cells.checked_div(layout.row()).unwrap_or(0);
         let job = Job { slab, layout, options, threads: alone, stop: stop.clone() };
         Self {
             job: Arc::new(job),
@@ -133,6 +170,7 @@ impl Sending {
             next: 0,
             running: VecDeque::new(),
             ready: VecDeque::new(),
+            message: Begun { rows, lacks: 0, fill: 0, stats: ReadStats::default() },
             readers,
             ahead,
             held: Arc::default(),
@@ -140,17 +178,51 @@ impl Sending {
         }
     }
 
-    async fn next(&mut self) -> Result<Option<FlightData>, Status> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
-            if let Some(message) = self.ready.pop_front() {
-                return Ok(Some(message));
+            if let Some(frame) = self.ready.pop_front() {
+                return Ok(Some(frame));
             }
             self.begin()?;
             match self.running.pop_front() {
-                Some(task) => self.ready.extend(task.await.unwrap_or_else(|e| Err(broken_off(&e)))?),
+                Some(task) => {
+                    if let Some(unit) = task.await.unwrap_or_else(|e| Err(broken_off(&e)))? {
+                        self.take(unit);
+                    }
+                }
                 None if self.next == self.units.units() => return Ok(None),
                 // what was sent takes the room that the next unit needs
                 None => self.held.freed.notified().await,
+            }
+        }
+    }
+
+    /// Makes frames of a unit.
+    fn take(&mut self, unit: Unit) {
+        let Self { job, ready, message, .. } = self;
+        if let Some(valid) = &unit.valid {
+            return ready.extend(job.messages(&unit, valid).into_iter().flat_map(grpc::frames));
+        }
+        let mut values = unit.values;
+        message.stats.add(&unit.stats);
+        while !values.is_empty() {
+            if message.lacks == 0 {
+                // of the next unit cells may be missing
+                let alone = job.slab.missing == SlabMissing::Null;
+                let left = if alone { (values.len() / job.layout.bytes(1)) as u64 } else { message.rows };
+                let rows = job.layout.rows_of_message().min(left);
+                let bytes = job.layout.bytes(rows);
+                let header = job.layout.header(rows);
+                ready.push_back(grpc::begun(&header, padded(bytes), grpc::said_len(SAID)));
+                message.rows = message.rows.saturating_sub(rows);
+                (message.lacks, message.fill) = (bytes, padded(bytes) - bytes);
+            }
+            let piece = values.split_to(values.len().min(message.lacks));
+            message.lacks -= piece.len();
+            ready.push_back(piece);
+            if message.lacks == 0 {
+                ready.extend((message.fill > 0).then(|| Bytes::from_static(&[0; 8]).slice(..message.fill)));
+                ready.push_back(grpc::said(&about(&std::mem::take(&mut message.stats)), SAID));
             }
         }
     }
@@ -190,13 +262,13 @@ impl Job {
         usize::try_from(all.saturating_mul(width(variable.dtype))).unwrap_or(usize::MAX)
     }
 
-    /// Reads a unit and makes its messages.
-    fn run(&self, dims: &[DimSelection], lease: Lease) -> Result<Vec<FlightData>, Status> {
+    /// Reads a unit; `None` if nobody wants it any more.
+    fn run(&self, dims: &[DimSelection], lease: Lease) -> Result<Option<Unit>, Status> {
         let variable = self.slab.variable();
         let stop = || self.stop.is_set();
         let read = slab::read(variable, dims, &self.options, self.threads, &stop);
         let Some(slab::Slab { cells, stats }) = read.map_err(|e| status_of(&external(e)))? else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         tracing::debug!(variable = variable.name, cells = cells.values.len(), ?stats, "read");
         let (values, valid) = match self.slab.missing {
@@ -207,11 +279,8 @@ impl Job {
             SlabMissing::Nan => (cells.with_nan().map_err(|_| self.no_nan())?, None),
         };
         lease.reservation.resize(values.len() * width(variable.dtype) as usize);
-        let mut messages = self.messages(values, valid.as_ref(), lease);
-        if let Some(first) = messages.first_mut() {
-            first.app_metadata = about(&stats).into();
-        }
-        Ok(messages)
+        let values = Bytes::from_owner(Sent { values, _lease: lease });
+        Ok(Some(Unit { values, valid, stats }))
     }
 
     fn no_nan(&self) -> Status {
@@ -222,31 +291,26 @@ impl Job {
         Status::invalid_argument(what)
     }
 
-    /// Messages around slices of `values`, whole rows each.
-    fn messages(&self, mut values: Values, valid: Option<&BooleanBuffer>, lease: Lease) -> Vec<FlightData> {
+    /// The messages of a unit with validity, whole rows each; the first one says what it cost.
+    fn messages(&self, unit: &Unit, valid: &BooleanBuffer) -> Vec<FlightData> {
         let width = width(self.slab.variable().dtype) as usize;
-        let cells = values.len();
-        if padded(cells * width) > cells * width {
-            // what fills the last message up
-            each_dtype!(Values, &mut values, v => {
-                v.reserve_exact(8);
-                v.resize(v.len() + 8, Default::default());
-            });
-        }
-        let bytes = Bytes::from_owner(Sent { values, _lease: lease });
+        let cells = unit.values.len() / width;
         let row = self.layout.row() as usize;
         let most = self.layout.rows_of_message() as usize * row;
         let message = |start: usize| {
             let len = most.min(cells - start);
-            let slice = bytes.slice(start * width..start * width + padded(len * width));
-            let valid = valid.map(|valid| valid.slice(start, len));
-            self.layout.message((len / row) as u64, slice, valid.as_ref())
+            let values = &unit.values[start * width..(start + len) * width];
+            self.layout.message((len / row) as u64, values, &valid.slice(start, len))
         };
-        (0..cells).step_by(most).map(message).collect()
+        let mut messages: Vec<_> = (0..cells).step_by(most).map(message).collect();
+        if let Some(first) = messages.first_mut() {
+            first.app_metadata = about(&unit.stats).into();
+        }
+        messages
     }
 }
 
-/// What reading took, as the first message of a unit says it.
+/// What reading took, as messages say it.
 fn about(stats: &ReadStats) -> String {
     let decode = &stats.decode;
     json!({

@@ -95,32 +95,43 @@ impl Layout {
         Schema::new_with_metadata(vec![values.with_metadata(extension)], metadata)
     }
 
-    /// A message of `rows` rows. `values` are theirs, followed by what fills them up to [`padded`]; `valid` has a bit
-    /// for each cell.
-    pub(super) fn message(&self, rows: u64, values: Bytes, valid: Option<&BooleanBuffer>) -> FlightData {
-        let parts = parts(self.dtype) as usize;
-        let cells = (rows * self.row()) as usize;
-        let bits =
-            valid.map(|valid| BooleanBuffer::collect_bool(cells * parts, |at| valid.value(at / parts)));
-        let nulls = bits.as_ref().map_or(0, |bits| bits.len() - bits.count_set_bits());
-        let bits = bits.as_ref().map_or(&[][..], BooleanBuffer::values);
-        let first = padded(bits.len());
+    /// Bytes of the values of `rows` rows.
+    pub(super) fn bytes(&self, rows: u64) -> usize {
+        (rows * self.row() * width(self.dtype)) as usize
+    }
+
+    /// The header of a message of `rows` rows, none of whose cells is missing: its body is their values, filled up to
+    /// [`padded`].
+    pub(super) fn header(&self, rows: u64) -> Bytes {
+        let bytes = self.bytes(rows);
+        self.header_of(rows, (0, 0), padded(bytes))
+    }
+
+    /// The same where validity takes so many bytes, and so many values are missing.
+    fn header_of(&self, rows: u64, (bits, nulls): (usize, usize), body: usize) -> Bytes {
         let node = |len: usize, nulls: usize| ipc::FieldNode::new(len as i64, nulls as i64);
         let buffer = |start: usize, len: usize| ipc::Buffer::new(start as i64, len as i64);
-        let nodes = [node(rows as usize, 0), node(cells * parts, nulls)];
-        let bytes = cells * width(self.dtype) as usize;
-        let buffers = [buffer(0, 0), buffer(0, bits.len()), buffer(first, bytes)];
-        let body = if bits.is_empty() {
-            values
-        } else {
-            let mut body = Vec::with_capacity(first + values.len());
-            body.extend_from_slice(bits);
-            body.resize(first, 0);
-            body.extend_from_slice(&values);
-            body.into()
-        };
+        let values = (rows * self.row() * parts(self.dtype)) as usize;
+        let nodes = [node(rows as usize, 0), node(values, nulls)];
+        let buffers = [buffer(0, 0), buffer(0, bits), buffer(padded(bits), self.bytes(rows))];
+        header(rows, &nodes, &buffers, body as i64)
+    }
+
+    /// A message of `rows` rows with these `values`; `valid` has a bit for each cell.
+    pub(super) fn message(&self, rows: u64, values: &[u8], valid: &BooleanBuffer) -> FlightData {
+        let parts = parts(self.dtype) as usize;
+        let cells = (rows * self.row()) as usize;
+        let bits = BooleanBuffer::collect_bool(cells * parts, |at| valid.value(at / parts));
+        let nulls = bits.len() - bits.count_set_bits();
+        let bits = bits.values();
+        let first = padded(bits.len());
+        let mut body = Vec::with_capacity(first + padded(values.len()));
+        body.extend_from_slice(bits);
+        body.resize(first, 0);
+        body.extend_from_slice(values);
+        body.resize(padded(body.len()), 0);
         FlightData::new()
-            .with_data_header(header(rows, &nodes, &buffers, body.len() as i64))
+            .with_data_header(self.header_of(rows, (bits.len(), nulls), body.len()))
             .with_data_body(body)
     }
 }
