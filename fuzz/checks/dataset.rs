@@ -17,16 +17,21 @@ pub(super) fn file(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("millibar-fuzz-{}-{thread}-{name}", std::process::id()))
 }
 
-pub fn dataset(bytes: &[u8]) {
-    let Some((options, bytes)) = bytes.split_first() else { return };
-    let said = |bit: u8| if options & bit == 0 { "false" } else { "true" };
+/// How a file is opened, by the bits of a byte.
+pub(super) fn options(bits: u8) -> OpenOptions {
+    let said = |bit: u8| if bits & bit == 0 { "false" } else { "true" };
     let pairs = [
         ("skip_broken", said(1)),
-        ("missing", if options & 2 == 0 { "error" } else { "null" }),
+        ("missing", if bits & 2 == 0 { "error" } else { "null" }),
         ("raw_keys", said(4)),
     ];
     let options = OpenOptions::from_pairs(pairs).expect("options are sound");
-    let options = OpenOptions { limits: limits(), ..options };
+    OpenOptions { limits: limits(), ..options }
+}
+
+pub fn dataset(bytes: &[u8]) {
+    let Some((bits, bytes)) = bytes.split_first() else { return };
+    let options = options(*bits);
     let path = file("dataset.tgm");
     std::fs::write(&path, bytes).expect("a file");
     let location = Location::parse(path.to_str().expect("a path in Unicode")).expect("a path");

@@ -9,6 +9,8 @@ mod index;
 mod metadata;
 mod packing;
 mod pipeline;
+#[cfg(feature = "engine")]
+mod query;
 mod seeds;
 mod szip;
 
@@ -20,6 +22,8 @@ pub use index::index;
 pub use metadata::metadata;
 pub use packing::packing;
 pub use pipeline::pipeline;
+#[cfg(feature = "engine")]
+pub use query::query;
 pub use seeds::{of_file, own};
 pub use szip::szip;
 
@@ -32,7 +36,7 @@ pub const CODECS: [&str; 10] =
 /// What is checked of some bytes.
 pub type Check = fn(&[u8]);
 
-/// Every target but those of [`CODECS`].
+/// Every target but those of [`CODECS`], and `query`, which needs the engine.
 pub const TARGETS: [(&str, Check); 7] = [
     ("framing", framing),
     ("metadata", metadata),

@@ -26,7 +26,9 @@ pub fn of_file(bytes: &[u8]) -> Vec<Seed> {
         for target in ["framing", "pipeline"] {
             seeds.push((target.into(), bytes.to_vec()));
         }
-        seeds.push(("dataset".into(), [&[2], bytes].concat()));
+        for target in ["dataset", "query"] {
+            seeds.push((target.into(), [&[2], bytes].concat()));
+        }
     }
     seeds.extend(frames(bytes).map(|body| ("metadata".into(), body)));
     let source = Arc::new(Memory::new("seed.tgm", bytes.to_vec()));

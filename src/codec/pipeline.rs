@@ -4,12 +4,12 @@ use super::blosc2::{self, Decompressor, Payload};
 use super::deliver::Sink;
 use super::job::Job;
 use super::masks::{MaskPlan, Masks};
-use super::plan::{Compression, Encoding, Plan};
+use super::plan::{Compression, Encoding, Plan, value_width};
 use super::region::{Held, Needs, Parts, Region, merged};
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
 use super::szip::RsiIndex;
-use super::{Block, Piece, Values, bits, lz4, sz3, zfp_reader};
+use super::{Block, Piece, Values, bits, lz4, sz3, zfp, zfp_reader};
 use crate::source::Bytes;
 #[cfg(doc)]
 use crate::source::Source;
@@ -49,6 +49,9 @@ struct Learnt {
 /// Decompressed zstd bytes from which on the payload is decoded window by window: below, one call into a buffer
 /// that stays in cache is faster.
 const STREAMED: u64 = 8 << 20;
+
+/// Bytes of a blosc2 block, about: only the frame says, and it isn't looked at before it is decoded.
+const BLOSC2_BLOCK: u64 = 128 << 10;
 
 /// How a visit reads its object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,19 @@ impl Pipeline {
             Compression::Zstd | Compression::Lz4 | Compression::Sz3 { .. } => false,
             Compression::Rle | Compression::Roaring => false,
         }
+    }
+
+    /// Elements that come out together, about, where one of them is decoded: a block of the codec, or all of them.
+    pub fn grain(&self) -> u64 {
+        let width = value_width(self.plan.dtype);
+        let grain = match &self.plan.compression {
+            Compression::None => 1,
+            Compression::Blosc2 => BLOSC2_BLOCK / width,
+            Compression::Szip { aec, .. } => aec.rsi_samples(),
+            Compression::Zfp(_) if self.seeks() => zfp::BLOCK as u64,
+            _ => self.plan.len,
+        };
+        grain.clamp(1, self.plan.len.max(1))
     }
 
     /// What all elements lie between by how they are packed, whatever the payload says; `None` if they aren't packed,

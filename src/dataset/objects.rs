@@ -62,7 +62,20 @@ pub(super) struct Kind {
     /// Whether records have the parameters of simple packing.
     pub(super) packed: bool,
     /// What the pipeline of the first of them says, or why there is none.
-    first: Result<bool>,
+    first: Result<Access>,
+}
+
+/// How the elements of objects are come by.
+#[derive(Debug, Clone, Copy, Default)]
+struct Access {
+    seeks: bool,
+    grain: u64,
+}
+
+impl Access {
+    fn of(pipeline: &Pipeline) -> Self {
+        Self { seeks: pipeline.seeks(), grain: pipeline.grain() }
+    }
 }
 
 /// Where an object lies, and what it doesn't share with others.
@@ -91,6 +104,8 @@ pub struct ChunkFacts {
     pub bytes: u64,
     /// Whether it can be decoded and a range of it be read without all before; see [`Pipeline::seeks`].
     pub seeks: bool,
+    /// Elements that are decoded at least, about, whichever one is asked for; see [`Pipeline::grain`].
+    pub grain: u64,
 }
 
 /// The chunks of one variable, C order: made when they are asked for, and cheap to clone. Some may be holes, whose
@@ -109,7 +124,7 @@ pub struct Chunks {
 
 impl Kind {
     fn new(descriptor: Arc<Descriptor>, packed: bool, object: &Object, limits: &Limits) -> Self {
-        let first = Pipeline::try_new(object, limits).map(|pipeline| pipeline.seeks());
+        let first = Pipeline::try_new(object, limits).map(|pipeline| Access::of(&pipeline));
         Self { descriptor, packed, first }
     }
 }
@@ -129,7 +144,7 @@ impl Objects {
         records: Vec<Record>,
         limits: &Limits,
     ) -> Self {
-        let kind = |(descriptor, packed)| Kind { descriptor, packed, first: Ok(false) };
+        let kind = |(descriptor, packed)| Kind { descriptor, packed, first: Ok(Access::default()) };
         let kinds: Vec<Kind> = kinds.into_iter().map(kind).collect();
         let mut objects = Self {
             sources,
@@ -144,7 +159,7 @@ impl Objects {
             let record = objects.records[row];
             if !std::mem::replace(&mut seen[record.kind as usize], true) {
                 let first = Pipeline::try_new(&objects.object(&record), limits);
-                objects.kinds[record.kind as usize].first = first.map(|pipeline| pipeline.seeks());
+                objects.kinds[record.kind as usize].first = first.map(|pipeline| Access::of(&pipeline));
             }
         }
         objects
@@ -443,8 +458,10 @@ impl Chunks {
     pub fn facts(&self, chunk: u64) -> Option<ChunkFacts> {
         let record = &self.objects.records[self.row(chunk)? as usize];
         let kind = &self.objects.kinds[record.kind as usize];
-        let seeks = matches!(kind.first, Ok(true));
-        Some(ChunkFacts { elements: kind.descriptor.len(), bytes: record.region.1, seeks })
+        let elements = kind.descriptor.len();
+        // what can't be read fails at once
+        let Access { seeks, grain } = kind.first.as_ref().copied().unwrap_or_default();
+        Some(ChunkFacts { elements, bytes: record.region.1, seeks, grain })
     }
 
     /// Whether the bytes of that chunk needn't be fetched; see [`Source::lends`].
@@ -481,7 +498,7 @@ impl Chunks {
     pub(super) fn kinds(&self) -> impl Iterator<Item = (u64, bool)> + '_ {
         self.kinds.iter().map(|&kind| {
             let kind = &self.objects.kinds[kind as usize];
-            (kind.descriptor.len(), matches!(kind.first, Ok(true)))
+            (kind.descriptor.len(), matches!(kind.first, Ok(Access { seeks: true, .. })))
         })
     }
 

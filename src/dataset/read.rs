@@ -224,20 +224,21 @@ impl Reader {
         self.append_ranges(variable, part.chunk, values)
     }
 
-    /// The elements of `chunk` in `ranges`, which ascend; `None` if the chunk is a hole.
+    /// As [`Reader::read_part_into`], of the elements of `chunk` in `ranges`, which ascend.
     ///
     /// # Errors
     /// As [`Reader::visit_part`].
-    pub(super) fn read_elements(
+    pub(super) fn read_elements_into(
         &mut self,
         variable: &Variable,
         chunk: u64,
         ranges: &[ElementRange],
-    ) -> Result<Option<Values>> {
+        values: &mut Values,
+    ) -> Result<bool> {
+        each_dtype!(Values, &mut *values, values => values.clear());
         self.ranges.clear();
         self.ranges.extend_from_slice(ranges);
-        let mut values = empty(variable, ranges.iter().map(|range| range.count).sum());
-        Ok(self.append_ranges(variable, chunk, &mut values)?.then_some(values))
+        self.append_ranges(variable, chunk, values)
     }
 
     /// Appends the elements of `chunk` in `self.ranges`.
@@ -309,6 +310,15 @@ impl Variable {
         let width = self.dtype.width().unwrap_or(1) as u64;
         let bytes = |shape: &[u64]| shape.iter().fold(width, |bytes, &len| bytes.saturating_mul(len));
         bytes(self.grid.shape()).min(bytes(self.grid.chunk_shape()).saturating_add(ahead))
+    }
+
+    /// Bytes that reading `wanted` elements of `chunk` decodes, about; 0 for a hole.
+    pub fn decoding(&self, chunk: u64, wanted: u64) -> u64 {
+        let elements = match self.chunks.facts(chunk) {
+            Some(facts) if wanted > 0 => wanted.max(facts.grain),
+            _ => 0,
+        };
+        elements.saturating_mul(self.dtype.width().unwrap_or(1) as u64)
     }
 
     /// Whether all its chunks can be read a range at a time, and `cells` of one are so few of it that this pays.

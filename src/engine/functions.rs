@@ -40,6 +40,7 @@ mod sum;
 
 use super::labels;
 use super::nearest::Nearest;
+use datafusion::arrow::array::{Array, BooleanArray};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
@@ -47,6 +48,11 @@ pub(crate) use arg_extremes::ArgExtreme;
 pub(crate) use extremes::{TotalMax, TotalMin};
 pub(crate) use std::Std;
 pub(crate) use sum::Sum;
+
+/// Whether the `FILTER` of an aggregate keeps row `row`.
+fn keeps(filter: Option<&BooleanArray>, row: usize) -> bool {
+    filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
+}
 
 /// Adds `std`, `arg_min`, `arg_max` and `nearest`, and puts the `sum` whose integers don't wrap, and the `min` and `max`
 /// that are right for infinities by group, in place of DataFusion's.

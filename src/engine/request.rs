@@ -14,6 +14,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Result, Statistics};
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -111,10 +112,10 @@ impl Request {
         units
     }
 
-    /// Bytes that one partition holds at a time: a unit's variables, the bits of what is kept of it, the chunk that is
-    /// being decoded (where it has to be fetched, its encoded bytes, too), and two batches, one that was handed on and one
+    /// Bytes that one partition holds at a time: a unit's variables, the bits of what is kept of it, the chunks that
+    /// `threads` decode (where they have to be fetched, encoded bytes, too), and two batches, one that was handed on and one
     /// that is being made.
-    pub(crate) fn memory(&self, layout: &Layout) -> usize {
+    pub(crate) fn memory(&self, layout: &Layout, threads: NonZero<usize>) -> usize {
         let cell = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
         let row = self.variables().map(cell).sum::<u64>();
         let batches = (2 * self.projection.len() * 8 * self.batch_size) as u64;
@@ -128,7 +129,8 @@ impl Request {
         let kept = layout.largest().div_ceil(8).saturating_mul(bits);
         let unit = layout.largest().saturating_mul(row).saturating_add(kept);
         let fetched = self.variables().map(|variable| variable.fetched(BUDGET)).max().unwrap_or(0);
-        let bytes = unit.saturating_add(chunk).saturating_add(fetched).saturating_add(batches);
+        let chunks = chunk.saturating_mul(threads.get() as u64);
+        let bytes = unit.saturating_add(chunks).saturating_add(fetched).saturating_add(batches);
         usize::try_from(bytes).unwrap_or(usize::MAX)
     }
 

@@ -26,6 +26,8 @@ use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::filter;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Result, internal_err};
+use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
@@ -37,6 +39,8 @@ pub(crate) struct Rows {
     schema: SchemaRef,
     layout: Arc<Layout>,
     reader: Reader,
+    /// How many threads may read the chunks of a unit.
+    threads: NonZero<usize>,
     metrics: ScanMetrics,
     labels: Labels,
     masks: MaskCache,
@@ -78,8 +82,13 @@ impl Rows {
         metrics: ScanMetrics,
         labels: Labels,
     ) -> Self {
-        let (reader, masks) = (Reader::new(options), MaskCache::default());
-        Self { grid, columns: columns.into(), schema, layout, reader, metrics, labels, masks }
+        let (reader, masks, threads) = (Reader::new(options), MaskCache::default(), NonZero::<usize>::MIN);
+        Self { grid, columns: columns.into(), schema, layout, reader, threads, metrics, labels, masks }
+    }
+
+    /// The same, whose chunks up to `threads` threads read where a unit takes long to decode.
+    pub(crate) fn with_threads(self, threads: NonZero<usize>) -> Self {
+        Self { threads, ..self }
     }
 
     /// How the grid is cut.
@@ -118,16 +127,18 @@ impl Rows {
     /// Tells files what will be read of `selection`, of whose cells some have to meet `conditions`: the variables that
     /// these look at, or else all. Returns what it counts for.
     pub(crate) fn tell(&self, selection: &Selection, conditions: &[Arc<Condition>]) -> u64 {
-        let asked = conditions.iter().flat_map(|condition| condition.columns());
-        let mut first: Vec<_> = asked.copied().filter(is_variable).collect();
-        if first.is_empty() {
-            first = self.columns.iter().copied().filter(is_variable).collect();
-        }
-        first.dedup();
+        let variables = |columns: &[ColumnSource]| {
+            let index = |column: &ColumnSource| match *column {
+                ColumnSource::Variable(index) => Some(index),
+                ColumnSource::Dim(_) => None,
+            };
+            columns.iter().filter_map(index).collect::<BTreeSet<_>>()
+        };
+        let asked: BTreeSet<usize> =
+            conditions.iter().flat_map(|condition| variables(condition.columns())).collect();
+        let first = if asked.is_empty() { variables(&self.columns) } else { asked };
         let mut told = 0;
-        for column in first {
-            let ColumnSource::Variable(index) = column else { continue };
-            let variable = &self.grid.variables[index];
+        for variable in first.into_iter().map(|index| &self.grid.variables[index]) {
             let parts = variable.grid.parts(selection);
             let threshold = self.reader.options().range_threshold;
             told += (0..parts.len()).map(|at| ahead::tell(variable, &parts, at, threshold)).sum::<u64>();
@@ -204,8 +215,9 @@ impl Rows {
             return Ok(Arc::clone(values));
         }
         let variable = &self.grid.variables[index];
-        let cells =
-            self.reader.read_slab(variable, &sifting.cells, sifting.keep.as_ref()).map_err(external)?;
+        let (keep, never) = (sifting.keep.as_ref(), || false);
+        let cells = self.reader.share_slab(variable, &sifting.cells, keep, self.threads, &never);
+        let Some(cells) = cells.map_err(external)? else { return internal_err!("a unit was stopped") };
         let valid = cells.valid.map(BooleanBuffer::from);
         let values = types::column(cells.values, valid, self.reader.options().nan_as_missing)?;
         sifting.read[index] = Some(Arc::clone(&values));
@@ -253,10 +265,6 @@ impl Sifting {
         self.rows = most;
         Ok(())
     }
-}
-
-fn is_variable(column: &ColumnSource) -> bool {
-    matches!(column, ColumnSource::Variable(_))
 }
 
 /// The cells of `keep` (of all, if `None`) for which `truth`, a bit for each of them, is true.

@@ -39,6 +39,7 @@ use datafusion::physical_plan::{
     apply_expression_roots,
 };
 use std::fmt;
+use std::num::NonZero;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -145,6 +146,11 @@ impl TensorScanExec {
         })
     }
 
+    /// How many threads may read for one partition: those that no other partition has.
+    fn threads(&self) -> NonZero<usize> {
+        NonZero::new(self.request.target_partitions / self.partitions.len()).unwrap_or(NonZero::<usize>::MIN)
+    }
+
     /// As this scan, for another request, in as many partitions.
     fn with_request(&self, request: Request) -> Result<Self> {
         Ok(Self { note: self.note.clone(), ..Self::of(request, self.partitions.len())? })
@@ -231,8 +237,9 @@ impl TensorScanExec {
         }
         let columns: Vec<_> = (0..request.projection.len()).map(|index| self.column(index)).collect();
         let (grid, schema, layout) = (self.grid().clone(), self.schema.clone(), self.layout.clone());
-        let rows =
-            Rows::new(grid, columns, schema, layout, request.options, metrics.clone(), Labels::new(pool));
+        let (options, labels) = (request.options, Labels::new(pool));
+        let rows = Rows::new(grid, columns, schema, layout, options, metrics.clone(), labels)
+            .with_threads(self.threads());
         let sieve = || {
             let (taken, shares) = (request.taken.clone(), Arc::clone(&self.shares));
             Sieve::new(request.table.clone(), request.selection.clone(), taken, shares)
@@ -321,7 +328,7 @@ impl ExecutionPlan for TensorScanExec {
         }
         let memory =
             MemoryConsumer::new(format!("TensorScanExec[{partition}]")).register(context.memory_pool());
-        memory.try_grow(self.request.memory(&self.layout))?;
+        memory.try_grow(self.request.memory(&self.layout, self.threads()))?;
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         Ok(stream::stream(
             Arc::clone(&self.schema),

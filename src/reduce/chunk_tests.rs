@@ -1,8 +1,8 @@
 //! Chunk reducers against a plain list of cells.
 
-use super::tests::{ALL, Model, Num, check};
+use super::tests::{ALL, Model, Num, check, nums};
 use super::*;
-use crate::codec::Block;
+use crate::codec::{Block, Values};
 use crate::tensor::{ChunkGrid, DimMask, DimSelection, Part, Selection};
 use crate::tgm::DType;
 use proptest::prelude::*;
@@ -118,6 +118,16 @@ fn feed_all(
             let valid = valid.map(|valid| &valid[at..stop]);
             reducer.feed(at as u64, Block::Float32(&data[at..stop]), valid, states).unwrap();
             at = stop;
+        }
+    }
+}
+
+/// Notes what of `all`, the values of a chunk, goes to which group.
+pub(super) fn note(part: &Part, map: &GroupMap, all: &Values, keep: Option<&[bool]>, model: &mut Model) {
+    let all = nums(all);
+    for flat in part.runs().flat_map(|run| run.start..run.start + run.count) {
+        if keep.is_none_or(|keep| keep[flat as usize]) {
+            model[map.group_at(&position(part, flat))].push(all[flat as usize]);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Constants and packed integers against the values that they stand for.
 
-use super::chunk_tests::{Dice, case, position};
-use super::tests::{DTYPES, Model, check, exact_sum, nan_policy, nums, values, wants};
+use super::chunk_tests::{Dice, case, note};
+use super::tests::{DTYPES, Model, check, exact_sum, nan_policy, values, wants};
 use super::*;
 use crate::codec::packing::SimplePacking;
 use crate::codec::{Piece, Values};
@@ -26,16 +26,6 @@ fn feed(
             let keep = keep.map(|keep| &keep[at..stop]);
             reducer.feed(at as u64, all.slice(at, stop), keep, states).unwrap();
             at = stop;
-        }
-    }
-}
-
-/// Notes what of `all`, the values of a chunk, goes to which group.
-fn note(part: &Part, map: &GroupMap, all: &Values, keep: Option<&[bool]>, model: &mut Model) {
-    let all = nums(all);
-    for flat in part.runs().flat_map(|run| run.start..run.start + run.count) {
-        if keep.is_none_or(|keep| keep[flat as usize]) {
-            model[map.group_at(&position(part, flat))].push(all[flat as usize]);
         }
     }
 }

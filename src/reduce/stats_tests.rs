@@ -1,6 +1,6 @@
 //! Answers from statistics against the cells that they stand for.
 
-use super::chunk_tests::{Dice, case, position};
+use super::chunk_tests::{Dice, case, note};
 use super::tests::{DTYPES, Model, check, nan_policy, nums, values, wants};
 use super::*;
 use crate::codec::Values;
@@ -54,10 +54,7 @@ proptest! {
         let mut model: Model = vec![Vec::new(); map.groups()];
         for part in grid.parts(&selection).iter() {
             let cells = cells(dtype, &part, &mut dice);
-            let all = nums(&cells);
-            for flat in part.runs().flat_map(|run| run.start..run.start + run.count) {
-                model[map.group_at(&position(&part, flat))].push(all[flat as usize]);
-            }
+            note(&part, &map, &cells, None, &mut model);
             if dice.roll(4) > 0 {
                 prop_assert!(known.put(part.chunk, &stats_of(dtype, &cells)));
             }

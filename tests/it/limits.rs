@@ -97,8 +97,8 @@ async fn answer(ctx: &SessionContext, sql: &str) -> Result<String> {
 async fn limits_hold_or_the_error_says_who_wanted_what() {
     /// Plans, and the batches that two workers hand on.
     const BESIDES: usize = 1 << 20;
-    /// What DataFusion reads back of the runs that it has spilled, which it doesn't count: with 2 MiB there are many.
-    const READ_BACK: usize = 24 << 20;
+    /// What DataFusion holds of joins and of the runs that it has spilled, at most eight at a time, and doesn't count.
+    const READ_BACK: usize = 4 << 20;
     let cube = cube();
     let unlimited = session(2, RuntimeEnv::default(), forgotten(&cube));
     let mut wanted = Vec::new();

@@ -55,6 +55,7 @@ mod rows;
 #[cfg(feature = "engine")]
 mod scans;
 #[cfg(feature = "engine")]
+mod slabs;
 mod slt;
 #[cfg(feature = "engine")]
 mod statistics;

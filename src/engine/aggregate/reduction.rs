@@ -5,7 +5,7 @@ use super::chain::Chain;
 use super::coords::{Coords, dims_of};
 use super::function::{Aggregate, Context, Function, Path, Side};
 use super::groups::{GroupSet, GroupSpace};
-use super::sink::Route;
+use super::route::Route;
 use crate::dataset::GridTable;
 use crate::engine::scan::{ColumnSource, TensorScanExec};
 use crate::reduce::NanPolicy;

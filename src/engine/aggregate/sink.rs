@@ -2,10 +2,11 @@
 
 use super::cells::Tile;
 use super::compile::Compiler;
-use super::function::{Aggregate, Function, Side, direct, follows_total_order};
+use super::function::{Aggregate, Function, Side, direct};
 use super::native::Native;
 use super::partial::Outcome;
 use super::reduction::Reduction;
+use super::route::Route;
 use super::states;
 use super::within::excludes_null;
 use super::work::add_wants;
@@ -21,45 +22,10 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::filter;
-use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column, IsNotNullExpr, Literal};
 use std::sync::Arc;
-
-/// Who accumulates the cells of an aggregate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
-    /// A count of cells.
-    Count,
-    /// The kernels, for cells of this variable as they are decoded.
-    Variable(usize),
-    /// The kernels, for values of its argument.
-    Kernel,
-    /// DataFusion's accumulator.
-    Native,
-}
-
-impl Route {
-    /// That of `aggregate`.
-    pub(super) fn of(aggregate: &Aggregate, reduction: &Reduction) -> Self {
-        if aggregate.function == Function::Count {
-            return Self::Count;
-        }
-        let [arg] = &aggregate.args[..] else { return Self::Native };
-        let settled = follows_total_order(&aggregate.expr, reduction.grouped());
-        let (grid, coords) = (&reduction.grid, &reduction.coords);
-        if let Some(variable) = direct(aggregate.function, &aggregate.args, &aggregate.states, grid, coords) {
-            let no_nan =
-                !grid.variables[variable].dtype.is_float() || reduction.scan.options().nan_as_missing;
-            return if settled || no_nan { Self::Variable(variable) } else { Self::Native };
-        }
-        let fits = arg
-            .data_type(coords.schema())
-            .is_ok_and(|values| kernel_fits(aggregate, &values) && (settled || !values.is_floating()));
-        if fits { Self::Kernel } else { Self::Native }
-    }
-}
 
 /// What goes into one sink.
 #[derive(Debug)]
@@ -581,23 +547,6 @@ fn array_of(data: &Data, valid: Kept<'_>) -> Result<ArrayRef> {
         Data::Bool(values) => Arc::new(BooleanArray::new(values.as_slice().into(), nulls)),
         Data::Array(_) => return internal_err!("an array is missing"),
     })
-}
-
-/// Whether the kernels' states for `values` are those of `aggregate`.
-fn kernel_fits(aggregate: &Aggregate, values: &DataType) -> bool {
-    use DataType::{Boolean, Decimal128, Float32, Float64, Int32, Int64, UInt64};
-    let held = matches!(values, Float32 | Float64 | Int32 | Int64 | UInt64);
-    let ordered = matches!(aggregate.function, Function::Min | Function::Max);
-    (held || (ordered && *values == Boolean))
-        && match aggregate.function {
-            Function::Count => true,
-            Function::Sum if values.is_floating() => aggregate.states == [Float64],
-            Function::Sum => matches!(&aggregate.states[..], [Int64 | UInt64 | Decimal128(_, 0)]),
-            Function::Avg => *values == Float64 && aggregate.states == [UInt64, Float64],
-            Function::Min | Function::Max => aggregate.states == std::slice::from_ref(values),
-            Function::Moments => *values == Float64 && aggregate.states == [UInt64, Float64, Float64],
-            Function::Edge | Function::Other => false,
-        }
 }
 
 /// The kernels' name for a type of values.

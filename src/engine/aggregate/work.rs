@@ -361,17 +361,10 @@ fn pieces(
     spared: &dyn Fn(u64) -> bool,
     unsplit: &mut u64,
 ) -> Vec<(Piece, u64)> {
-    let width = |variable: &Variable| variable.dtype.width().unwrap_or(1) as u64;
-    let all: u64 = variables.iter().map(|variable| width(variable)).sum();
+    let all = cell_bytes(variables);
     let enough = TASKS_PER_PARTITION * reduction.partitions() as u64;
     let decoded = |place: Place| {
-        let costs = variables.iter().map(|variable| {
-            let whole = match variable.chunks.facts(place.chunk) {
-                Some(facts) if !facts.seeks && place.kept > 0 => facts.elements,
-                _ => 0,
-            };
-            whole.max(place.kept).saturating_mul(width(variable))
-        });
+        let costs = variables.iter().map(|variable| variable.decoding(place.chunk, place.kept));
         costs.fold(0, u64::saturating_add)
     };
     let cost = |place: u64| {

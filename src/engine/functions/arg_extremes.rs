@@ -6,6 +6,7 @@
 //!
 //! A pair is kept as a row of arrow's row format, whose bytes compare as `(y, x)` do, whatever their types.
 
+use super::keeps;
 use datafusion::arrow::array::*;
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::{SortOptions, cast, nullif, take};
@@ -155,10 +156,8 @@ impl Pairs {
         let nulls = columns.iter().fold(None, |nulls: Option<NullBuffer>, column| {
             NullBuffer::union(nulls.as_ref(), column.logical_nulls().as_ref())
         });
-        let counts = |row: usize| {
-            nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
-                && filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row))
-        };
+        let counts =
+            |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) && keeps(filter, row);
         let rows = 0..columns[1].len();
         if !columns[1].data_type().is_numeric() || columns[1].data_type().is_decimal() {
             return Ok(rows.filter(|&row| counts(row)).map(|row| row as u32).collect());
@@ -224,7 +223,7 @@ impl GroupsAccumulator for Pairs {
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
         let Some(filter) = opt_filter else { return Ok(values.to_vec()) };
-        let dropped = (0..filter.len()).map(|row| Some(filter.is_null(row) || !filter.value(row)));
+        let dropped = (0..filter.len()).map(|row| Some(!keeps(opt_filter, row)));
         let dropped: BooleanArray = dropped.collect();
         values.iter().map(|column| Ok(nullif(column, &dropped)?)).collect()
     }

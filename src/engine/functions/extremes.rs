@@ -5,6 +5,7 @@
 //! nothing and follow the total order of IEEE 754, as DataFusion does without `GROUP BY`: a (positive) NaN is
 //! above infinity. Everything else is DataFusion's own.
 
+use super::keeps;
 use datafusion::arrow::array::*;
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::*;
@@ -85,7 +86,7 @@ impl<T: ArrowPrimitiveType + Send> GroupsAccumulator for Extremes<T> {
         let values = values[0].as_primitive::<T>();
         self.values.resize(total_num_groups, T::default_value());
         self.seen.resize(total_num_groups, false);
-        let kept = |row: usize| opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+        let kept = |row: usize| keeps(opt_filter, row);
         for (row, &group) in group_indices.iter().enumerate() {
             if values.is_valid(row) && kept(row) {
                 self.add(group, values.value(row));
@@ -114,7 +115,7 @@ impl<T: ArrowPrimitiveType + Send> GroupsAccumulator for Extremes<T> {
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
         let values = values[0].as_primitive::<T>();
-        let kept = |row: usize| opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+        let kept = |row: usize| keeps(opt_filter, row);
         let state =
             (0..values.len()).map(|row| (values.is_valid(row) && kept(row)).then(|| values.value(row)));
         Ok(vec![Arc::new(state.collect::<PrimitiveArray<T>>())])

@@ -4,6 +4,7 @@
 //! `Decimal128(38, 0)`, and checks the range once, at the end: the order of rows and the number of partitions
 //! can't turn a sum that fits into an error. Floats, decimals, durations and intervals are DataFusion's own.
 
+use super::keeps;
 use crate::Error;
 use crate::engine::external;
 use datafusion::arrow::array::*;
@@ -243,7 +244,7 @@ impl ExactSums {
     ) -> Result<()> {
         self.sums.resize(total, 0);
         self.seen.resize(total, false);
-        let kept = |row: usize| filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+        let kept = |row: usize| keeps(filter, row);
         let (sums, seen) = (&mut self.sums, &mut self.seen);
         each(values, |row, value| {
             if kept(row) {
@@ -298,7 +299,7 @@ impl GroupsAccumulator for ExactSums {
         opt_filter: Option<&BooleanArray>,
     ) -> Result<Vec<ArrayRef>> {
         let mut sums = vec![None; values[0].len()];
-        let kept = |row: usize| opt_filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row));
+        let kept = |row: usize| keeps(opt_filter, row);
         each(&values[0], |row, value| sums[row] = kept(row).then_some(value))?;
         Ok(vec![state_array(sums.into_iter())?])
     }
