@@ -143,7 +143,7 @@ impl Body for Answer {
 /// The frames of whole messages.
 pub(super) fn lent(messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static) -> Frames {
     let frames = |message: Result<FlightData, Status>| match message {
-        Ok(message) => stream::iter(frames(message).map(Ok).into_iter().collect::<Vec<_>>()),
+        Ok(message) => stream::iter(frames(message).map(Ok).collect::<Vec<_>>()),
         Err(status) => stream::iter(vec![Err(status)]),
     };
     messages.flat_map(frames).boxed()
