@@ -123,7 +123,7 @@ pub const OPTIONS: &[OptionDoc] = &[
         name: "storage_options",
         values: "a JSON object such as `{\"region\": \"eu-west-1\", \"anon\": true}`; also one by one, as `aws.region`",
         default: "the environment",
-        help: "How the stores of remote files are reached: [all names](#options-of-stores). Values are never shown.",
+        help: "How the stores of remote files are reached: [all names](#how-stores-are-reached). Values are never shown.",
     },
 ];
 
