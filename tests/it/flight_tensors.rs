@@ -485,13 +485,13 @@ async fn a_slab_larger_than_the_memory_limit_streams_through_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_stops_its_slab() {
-    let (grid, asked) = line(64, 64 << 10, Coding::Plain, 64);
+    let (grid, asked) = line(128, 64 << 10, Coding::Plain, 128);
     let server = Server::of(limits::session(2, RuntimeEnvBuilder::new().build().unwrap(), grid)).await;
     let whole = json!({ "table": "t", "variable": "v" }).to_string();
     let mut raw = FlightServiceClient::new(server.channel.clone());
     let mut stream = raw.do_get(Ticket { ticket: whole.into() }).await.unwrap().into_inner();
     for _ in 0..2 {
-        stream.message().await.unwrap().unwrap(); // the schema, and 8 of the 64 chunks
+        stream.message().await.unwrap().unwrap(); // the schema, and 8 of the 128 chunks
     }
     drop(stream);
     let pool = Arc::clone(&server.session.runtime_env().memory_pool);
@@ -505,7 +505,7 @@ async fn a_client_that_leaves_stops_its_slab() {
     let seen = asked.lock().unwrap().len();
     tokio::time::sleep(Duration::from_millis(150)).await;
     assert_eq!(asked.lock().unwrap().len(), seen, "it went on reading");
-    assert!((8..40).contains(&seen), "{seen} of 64 chunks were read");
+    assert!((8..80).contains(&seen), "{seen} of 128 chunks were read");
 }
 
 #[tokio::test(flavor = "multi_thread")]

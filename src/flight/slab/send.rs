@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! unit      a run of the slab's cells in C order, decoded into one buffer; it cuts through no chunk which has to be
-//!           decoded whole, and is short where cells lie in the file as they are
+//!           decoded whole, and is short where the slab is, if its cells lie in the file as they are
 //! message   rows of the block, about 4 MiB; its values are slices of the buffers of one unit or several
 //! ```
 //! A message is begun as soon as its first unit is there, and says at the end what its values cost. One with validity,
@@ -39,9 +39,12 @@ use tonic::Status;
 /// Units that are begun before their values are asked for, at least.
 const AHEAD: usize = 3;
 
-/// Bytes of a unit, where cells lie in the file as they are: little enough for the first of a message to be on their way
-/// while the others are read.
+/// Bytes of a unit of a short slab whose cells lie in the file as they are: little enough for the first of a message to be
+/// on their way while the others are read.
 const PIECE_BYTES: u64 = 512 << 10;
+
+/// Messages of a short slab. In a longer one units are read while messages before them are sent.
+const SHORT: u64 = 4;
 
 /// Room for what a message says it cost.
 const SAID: usize = 200;
@@ -149,9 +152,12 @@ impl Sending {
     fn new(slab: Slab, layout: Layout, options: ReadOptions, readers: Readers) -> Self {
         let variable = slab.variable();
         let most = layout.most_cells();
+        let cells: u64 = slab.shape().iter().product();
         // a hash that is checked is that of a chunk that was read as a whole
-        let piecewise =
-            slab.missing == SlabMissing::Nan && options.verify != Verify::FullDecodes && variable.is_flat();
+        let piecewise = slab.missing == SlabMissing::Nan
+            && cells <= SHORT * most
+            && options.verify != Verify::FullDecodes
+            && variable.is_flat();
         let (target, grains) = match piecewise {
             true => ((PIECE_BYTES / width(variable.dtype)).min(most), vec![]),
             false if variable.seeks(most, options.range_threshold) => (most, vec![]),
@@ -161,7 +167,6 @@ impl Sending {
         let ahead = readers.threads.get().max(AHEAD);
         let alone = if units.units() > 1 { NonZero::<usize>::MIN } else { readers.threads };
         let stop = Stop::default();
-        let cells: u64 = slab.shape().iter().product();
         let rows = cells.checked_div(layout.row()).unwrap_or(0);
         let job = Job { slab, layout, options, threads: alone, stop: stop.clone() };
         Self {
