@@ -34,4 +34,12 @@ pub mod engine;
 #[cfg(feature = "flight")]
 pub mod flight;
 
+// A file for tests that the fuzz checks use, too; for them the library is another crate.
+#[cfg(test)]
+extern crate self as millibar;
+#[cfg(test)]
+#[path = "../fuzz/checks/far.rs"]
+#[allow(unreachable_pub)] // of that crate, there
+mod far;
+
 pub use error::{Error, Place, Result};

@@ -3,6 +3,7 @@
 
 mod codecs;
 mod dataset;
+mod far;
 mod framing;
 mod index;
 mod metadata;
@@ -15,6 +16,7 @@ mod szip;
 
 pub use codecs::codec;
 pub use dataset::dataset;
+pub use far::Far;
 pub use framing::framing;
 pub use index::index;
 pub use metadata::metadata;

@@ -1,7 +1,7 @@
 //! One visit: from a payload, by way of its codec, to windows that are delivered.
 
 use super::ElementRange;
-use super::blosc2::{Decompressor, Reader};
+use super::blosc2::{Decompressor, Payload, Reader};
 use super::deliver::{Delivery, Sink};
 use super::masks::Masks;
 use super::pipeline::Mode;
@@ -78,14 +78,15 @@ impl Job<'_, '_> {
 
     pub(super) fn blosc2(
         &mut self,
-        payload: &[u8],
+        held: &Held<'_>,
         mode: Mode,
         decompressor: &mut Decompressor,
         block: &mut AlignedBuf,
     ) -> Result<()> {
         let mut pieces = AlignedBuf::default();
+        let payload = Payload { held, len: self.plan.payload_len };
         let reader = Reader::open(payload, self.plan.flat_len, decompressor, block, &mut pieces, self.stats);
-        let mut reader = reader.map_err(|what| self.plan.fault("blosc2", what))?;
+        let mut reader = reader.map_err(|f| self.plan.failed(f))?;
         match (&self.plan.shuffle, mode) {
             (None, _) => self.windows(&mut reader),
             (Some(shuffle), Mode::Ranges) => self.gathered(shuffle, &mut reader),

@@ -1,18 +1,22 @@
 //! The pipeline of one object.
 
+use super::blosc2::{self, Decompressor, Payload};
 use super::deliver::Sink;
 use super::job::Job;
 use super::masks::{MaskPlan, Masks};
 use super::plan::{Compression, Encoding, Plan, value_width};
-use super::region::Region;
+use super::region::{Held, Needs, Parts, Region, merged};
 use super::scratch::Scratch;
 use super::stats::DecodeStats;
 use super::szip::RsiIndex;
 use super::{Block, Piece, Values, bits, lz4, sz3, zfp, zfp_reader};
+use crate::source::Bytes;
+#[cfg(doc)]
+use crate::source::Source;
 use crate::tgm::{DType, Limits, Object};
 use crate::{Error, Result};
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Elements `start..start + count` of a flattened object, C order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,8 +34,16 @@ pub struct ElementRange {
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     plan: Arc<Plan>,
-    /// Where the RSIs of a szip payload are; found by the first range decode.
-    szip_index: Arc<OnceLock<RsiIndex>>,
+    learnt: Arc<Learnt>,
+}
+
+/// What range decodes learnt of a payload.
+#[derive(Debug, Default)]
+struct Learnt {
+    /// Where the RSIs of a szip payload are; found by the first one.
+    szip: OnceLock<RsiIndex>,
+    /// The parts of a fetched blosc2 frame that tell where its blocks are.
+    blosc2: Mutex<Parts>,
 }
 
 /// Decompressed zstd bytes from which on the payload is decoded window by window: below, one call into a buffer
@@ -55,7 +67,7 @@ impl Pipeline {
     /// [`Error::Codec`] for unknown stages and impossible combinations, [`Error::Metadata`] for missing or
     /// mistyped parameters, [`Error::Limit`] for a decoded size that the limits, or the bytes that are there, don't allow.
     pub fn try_new(object: &Object, limits: &Limits) -> Result<Self> {
-        Ok(Self { plan: Plan::try_new(object, limits)?.into(), szip_index: Arc::default() })
+        Ok(Self { plan: Plan::try_new(object, limits)?.into(), learnt: Arc::default() })
     }
 
     /// Number of elements.
@@ -112,28 +124,73 @@ impl Pipeline {
     }
 
     /// What a visit of `ranges` looks at of a payload region, in any order; `None` for all of it. Of szip this is known
-    /// once a range was decoded: stored offsets aren't followed, and the first visit walks the stream.
-    pub(crate) fn spans(&self, ranges: &[ElementRange], range_threshold: f64) -> Option<Vec<Range<u64>>> {
+    /// once a range was decoded: stored offsets aren't followed, and the first visit walks the stream. Of a blosc2 frame
+    /// it is what is known to be needed besides what earlier visits kept: at first what tells where the rest is.
+    ///
+    /// Payloads of up to `round_trip` bytes are looked at as a whole rather than by steps ([`Source::round_trip`]).
+    pub(crate) fn spans(
+        &self,
+        ranges: &[ElementRange],
+        range_threshold: f64,
+        round_trip: u64,
+    ) -> Option<Vec<Range<u64>>> {
+        let known = Held::Parts(self.known());
+        self.needs(ranges, range_threshold, round_trip, &known, &mut Decompressor::default())
+            .map(|needs| needs.spans)
+    }
+
+    /// As [`Pipeline::spans`], given what was fetched.
+    fn needs(
+        &self,
+        ranges: &[ElementRange],
+        range_threshold: f64,
+        round_trip: u64,
+        held: &Held<'_>,
+        decompressor: &mut Decompressor,
+    ) -> Option<Needs> {
         let plan = &*self.plan;
         if !self.by_ranges(ranges.iter().map(|range| range.count).sum(), range_threshold) {
             return None;
         }
         let flat = ranges.iter().filter(|range| range.count > 0);
         let flat = flat.flat_map(|range| plan.flat_spans(range.start, range.start + range.count));
-        let mut spans: Vec<_> = match &plan.compression {
-            Compression::None => flat.collect(),
+        let mut needs = match &plan.compression {
+            Compression::None => Needs::of(flat.collect()),
             Compression::Zfp(zfp) => {
                 let bits = zfp.block_bits()?;
-                flat.map(|span| zfp_reader::bytes_of(&span, bits)).collect()
+                Needs::of(flat.map(|span| zfp_reader::bytes_of(&span, bits)).collect())
             }
             Compression::Szip { aec, .. } => {
-                let index = self.szip_index.get()?;
-                flat.map(|span| aec.bytes_of(index, span).ok()).collect::<Option<_>>()?
+                let index = self.learnt.szip.get()?;
+                Needs::of(flat.map(|span| aec.bytes_of(index, span).ok()).collect::<Option<_>>()?)
+            }
+            Compression::Blosc2 if plan.payload_len <= round_trip => return None,
+            Compression::Blosc2 => {
+                let payload = Payload { held, len: plan.payload_len };
+                let flat = merged(flat.collect(), plan.flat_len);
+                blosc2::needs(payload, plan.flat_len, &flat, decompressor)?
             }
             _ => return None,
         };
-        spans.extend(plan.masks.iter().map(MaskPlan::span));
-        Some(spans)
+        needs.spans.extend(plan.masks.iter().map(MaskPlan::span));
+        Some(needs)
+    }
+
+    /// What earlier visits kept of a payload that has to be fetched.
+    fn known(&self) -> Parts {
+        self.learnt.blosc2.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps copies of `spans` of the payload, for what was fetched is let go some time.
+    fn keep(&self, spans: Vec<Range<u64>>, held: &Held<'_>) {
+        let mut known = self.learnt.blosc2.lock().unwrap_or_else(PoisonError::into_inner);
+        let spans = spans.into_iter().filter(|span| !known.has(span));
+        let copied = spans
+            .filter_map(|span| held.find(&span).map(|bytes| (span.start, Bytes::copy_from_slice(bytes))));
+        let copied: Vec<_> = copied.collect();
+        if !copied.is_empty() {
+            known.add(copied);
+        }
     }
 
     /// Where in the payload region the elements of a range are, if they can be looked at without the others: the
@@ -223,7 +280,16 @@ impl Pipeline {
         let mode = if ranged { Mode::Ranges } else { Mode::Full };
         let plan = &*self.plan;
         let Scratch { whole, staging, values, masks, zstd, blosc2, block, numbers } = scratch;
-        let held = region.fetch(|| self.spans(ranges, range_threshold), stats)?;
+        let mut heads = Vec::new();
+        let spans = |held: &Held<'_>| {
+            let needs = self.needs(ranges, range_threshold, region.round_trip(), held, blosc2)?;
+            heads = needs.heads;
+            Some(needs.spans)
+        };
+        let held = region.fetch(|| self.known(), spans, stats)?;
+        if !heads.is_empty() {
+            self.keep(heads, &held);
+        }
         let loaded =
             stats.timed(|stats| Masks::load(&plan.masks, &held, plan.len, masks, zstd, blosc2, stats));
         let masks = loaded.map_err(|f| plan.failed(f))?;
@@ -246,15 +312,15 @@ impl Pipeline {
             }
             Compression::Roaring => job
                 .stream(payload()?, |payload, out| bits::decode_counted(payload, out, bits::decode_roaring)),
-            Compression::Blosc2 => job.blosc2(payload()?, mode, blosc2, block),
+            Compression::Blosc2 => job.blosc2(&held, mode, blosc2, block),
             Compression::Szip { aec, .. } if mode == Mode::Full => job.szip_whole(payload()?, aec, numbers),
             Compression::Szip { aec, stored_offsets } => {
-                let index = match self.szip_index.get() {
+                let index = match self.learnt.szip.get() {
                     Some(index) => index,
                     None => {
                         let payload = payload()?;
                         let walk = || job.szip_index(payload, aec, stored_offsets.as_deref());
-                        self.szip_index.get_or_init(walk)
+                        self.learnt.szip.get_or_init(walk)
                     }
                 };
                 job.szip_ranges(&held, aec, index, block, numbers)

@@ -4,6 +4,7 @@ use super::stats::DecodeStats;
 use super::windows::{Fault, Window, Windows};
 use crate::Result;
 use crate::source::{Bytes, Source};
+use std::cmp::Reverse;
 use std::iter;
 use std::ops::Range;
 use std::time::Instant;
@@ -44,26 +45,46 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// Makes sure that the bytes of `spans` (of all, if `None`) are there. Spans may be in any order and overlap.
+    /// [`Source::round_trip`] of the file that it is in.
+    pub(super) fn round_trip(self) -> u64 {
+        match self.0 {
+            Place::Bytes(_) => 0,
+            Place::File { source, .. } => source.round_trip(),
+        }
+    }
+
+    /// Has the bytes that a visit looks at: `spans` says of which it knows, given those that are there (at first those of
+    /// `known`), until they all are; `None` is all bytes. Spans may be in any order and overlap.
     ///
     /// # Errors
     /// [`Error::Io`](crate::Error::Io).
     pub(super) fn fetch(
         self,
-        spans: impl FnOnce() -> Option<Vec<Range<u64>>>,
+        known: impl FnOnce() -> Parts,
+        mut spans: impl FnMut(&Held<'_>) -> Option<Vec<Range<u64>>>,
         stats: &mut DecodeStats,
     ) -> Result<Held<'a>> {
         let (source, start, len) = match self.0 {
             Place::Bytes(bytes) => return Ok(Held::All(bytes)),
             Place::File { source, start, len } => (source, start, len),
         };
-        let began = Instant::now();
-        // What leaves the region is found by whoever looks at it.
-        let spans = spans().map_or_else(|| iter::once(0..len).collect(), |spans| merged(spans, len));
-        let in_file: Vec<_> = spans.iter().map(|span| start + span.start..start + span.end).collect();
-        let read = source.read_ranges(&in_file);
-        stats.read_time += began.elapsed();
-        Ok(Held::Parts(spans.iter().map(|span| span.start).zip(read?).collect()))
+        let mut held = Held::Parts(known());
+        loop {
+            let whole = || iter::once(0..len).collect();
+            // What leaves the region is found by whoever looks at it.
+            let mut wanted = spans(&held).map_or_else(whole, |spans| merged(spans, len));
+            wanted.retain(|span| held.find(span).is_none());
+            if wanted.is_empty() {
+                return Ok(held);
+            }
+            let began = Instant::now();
+            let in_file: Vec<_> = wanted.iter().map(|span| start + span.start..start + span.end).collect();
+            let read = source.read_ranges(&in_file);
+            stats.read_time += began.elapsed();
+            if let Held::Parts(parts) = &mut held {
+                parts.add(wanted.iter().map(|span| span.start).zip(read?));
+            }
+        }
     }
 }
 
@@ -74,7 +95,7 @@ impl<'a> From<&'a Bytes> for Region<'a> {
 }
 
 /// `spans` within `len`, ascending, those that touch joined.
-fn merged(mut spans: Vec<Range<u64>>, len: u64) -> Vec<Range<u64>> {
+pub(super) fn merged(mut spans: Vec<Range<u64>>, len: u64) -> Vec<Range<u64>> {
     spans.iter_mut().for_each(|span| span.end = span.end.min(len));
     spans.retain(|span| span.start < span.end);
     spans.sort_unstable_by_key(|span| span.start);
@@ -88,12 +109,61 @@ fn merged(mut spans: Vec<Range<u64>>, len: u64) -> Vec<Range<u64>> {
     merged
 }
 
+/// What a visit looks at of a region.
+#[derive(Debug, Default)]
+pub(super) struct Needs {
+    /// As far as it is known; in any order, and they may overlap.
+    pub(super) spans: Vec<Range<u64>>,
+    /// What tells where the rest is, as far as it is there.
+    pub(super) heads: Vec<Range<u64>>,
+}
+
+impl Needs {
+    /// These spans and nothing else.
+    pub(super) fn of(spans: Vec<Range<u64>>) -> Self {
+        Self { spans, heads: Vec::new() }
+    }
+}
+
+/// Parts of a region.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Parts(
+    /// With where they start; starts ascend, and so do ends.
+    Vec<(u64, Bytes)>,
+);
+
+impl Parts {
+    /// Adds `parts`, with where they start.
+    pub(super) fn add(&mut self, parts: impl IntoIterator<Item = (u64, Bytes)>) {
+        self.0.extend(parts);
+        self.0.sort_by_key(|(start, bytes)| (*start, Reverse(bytes.len())));
+        let mut end = 0;
+        self.0.retain(|(start, bytes)| {
+            let reach = start + bytes.len() as u64;
+            let more = reach > end;
+            end = end.max(reach);
+            more
+        });
+    }
+
+    /// Whether all of `span` is in one part.
+    pub(super) fn has(&self, span: &Range<u64>) -> bool {
+        self.from(span.start).len() as u64 >= span.end - span.start
+    }
+
+    /// The bytes from `at` on that one part has.
+    fn from(&self, at: u64) -> &[u8] {
+        let after = self.0.partition_point(|(start, _)| *start <= at);
+        let part = after.checked_sub(1).map(|part| &self.0[part]);
+        part.and_then(|(start, bytes)| bytes.get((at - start) as usize..)).unwrap_or_default()
+    }
+}
+
 /// The bytes of a region that are there.
 #[derive(Debug)]
 pub(super) enum Held<'a> {
     All(&'a [u8]),
-    /// Parts and where they start, ascending.
-    Parts(Vec<(u64, Bytes)>),
+    Parts(Parts),
 }
 
 impl Held<'_> {
@@ -102,20 +172,28 @@ impl Held<'_> {
     /// # Errors
     /// A [`Fault`] if it wasn't asked for, or leaves the region.
     pub(super) fn get(&self, span: Range<u64>) -> Result<&[u8], Fault> {
-        let (start, bytes) = match self {
-            Self::All(bytes) => (0, *bytes),
-            Self::Parts(parts) => {
-                let after = parts.partition_point(|(start, _)| *start <= span.start);
-                match after.checked_sub(1).map(|at| &parts[at]) {
-                    Some((start, bytes)) => (*start, &bytes[..]),
-                    None => (span.start, &[][..]),
-                }
-            }
+        self.find(&span).ok_or_else(|| Self::not_there(&span))
+    }
+
+    /// The bytes of `span`, if they are all there.
+    pub(super) fn find(&self, span: &Range<u64>) -> Option<&[u8]> {
+        let bytes = self.longest(span);
+        (bytes.len() as u64 == span.end.checked_sub(span.start)?).then_some(bytes)
+    }
+
+    /// The bytes of `span` as far as they are there, from its start on.
+    pub(super) fn longest(&self, span: &Range<u64>) -> &[u8] {
+        let bytes = match self {
+            Self::All(bytes) => bytes.get(span.start as usize..).unwrap_or_default(),
+            Self::Parts(parts) => parts.from(span.start),
         };
-        let (from, to) = ((span.start - start) as usize, span.end.saturating_sub(start) as usize);
-        bytes.get(from..to).ok_or_else(|| {
-            Fault::new("pipeline", format!("bytes {}..{} of the payload aren't there", span.start, span.end))
-        })
+        let len = span.end.saturating_sub(span.start).min(bytes.len() as u64);
+        &bytes[..len as usize]
+    }
+
+    /// That bytes of the payload are looked at that nobody asked for.
+    pub(super) fn not_there(span: &Range<u64>) -> Fault {
+        Fault::new("pipeline", format!("bytes {}..{} of the payload aren't there", span.start, span.end))
     }
 }
 
@@ -138,9 +216,9 @@ mod tests {
     fn only_what_was_asked_for_is_there() {
         let file = Memory::new("x", (0..100).collect::<Vec<u8>>());
         let mut stats = DecodeStats::default();
-        let held =
-            Region::in_file(&file, 10..90).fetch(|| Some(vec![20..30, 0..4, 25..40, 79..99]), &mut stats);
-        let held = held.unwrap();
+        let region = Region::in_file(&file, 10..90);
+        let spans = |_: &Held<'_>| Some(vec![20..30, 0..4, 25..40, 79..99]);
+        let held = region.fetch(Parts::default, spans, &mut stats).unwrap();
         assert_eq!(held.get(0..4).unwrap(), [10, 11, 12, 13]);
         assert_eq!(held.get(22..40).unwrap().len(), 18);
         assert_eq!(held.get(79..80).unwrap(), [89]);
@@ -148,7 +226,32 @@ mod tests {
         for missing in [3..5, 4..20, 19..21, 40..41, 79..81, 500..501] {
             assert!(held.get(missing.clone()).is_err(), "{missing:?}");
         }
-        let all = Region::in_file(&file, 10..90).fetch(|| None, &mut stats).unwrap();
+        let all = region.fetch(Parts::default, |_| None, &mut stats).unwrap();
         assert_eq!(all.get(0..80).unwrap().len(), 80);
+    }
+
+    #[test]
+    fn what_is_known_shows_what_else_is_needed() {
+        let file = Memory::new("x", (0..100).collect::<Vec<u8>>());
+        let mut rounds = Vec::new();
+        // A list: each entry says where the next is.
+        let next = |held: &Held<'_>| {
+            let mut at = 3;
+            while let Some(&[next]) = held.find(&(at..at + 1)) {
+                if next > 60 {
+                    return Some(Vec::new());
+                }
+                at = u64::from(next);
+            }
+            rounds.push(at);
+            Some(iter::once(at..at + 1).collect())
+        };
+        let mut known = Parts::default();
+        known.add([(2, Bytes::from_static(&[0, 17, 0])), (3, Bytes::from_static(&[0]))]);
+        let held = Region::in_file(&file, 10..90).fetch(|| known, next, &mut DecodeStats::default()).unwrap();
+        assert_eq!(rounds, [17, 27, 37, 47, 57]);
+        assert_eq!(held.longest(&(3..9)), [17, 0]);
+        assert_eq!(held.longest(&(47..60)), [57]);
+        assert!(held.longest(&(48..60)).is_empty() && held.find(&(3..6)).is_none());
     }
 }

@@ -84,7 +84,7 @@ impl Windows for ZfpReader<'_> {
         let out = self.out.take_doubles((values.end - values.start) as usize)?;
         let stream = &mut self.stream;
         let decoded = stats.timed(|_| match stream {
-            Stream::Free(decoder) => Ok(decoder.decode(values, out)),
+            Stream::Free(decoder) => Ok::<_, Fault>(decoder.decode(values, out)),
             Stream::Fixed { zfp, bits, payload } => {
                 let first = blocks_of(&values).start * BLOCK as u64;
                 let mut decoder = zfp.decoder(payload.get(bytes_of(&span, *bits))?, values.end - first);

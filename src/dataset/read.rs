@@ -293,7 +293,8 @@ impl Variable {
         let ranges: Vec<ElementRange> = part.runs().collect();
         let region = &chunk.object.region;
         let whole = || std::iter::once(0..region.end - region.start).collect();
-        let spans = pipeline.spans(&ranges, range_threshold).unwrap_or_else(whole);
+        let spans = pipeline.spans(&ranges, range_threshold, chunk.source.round_trip());
+        let spans = spans.unwrap_or_else(whole);
         spans.iter().for_each(|span| {
             chunk.source.will_need(region.start + span.start..region.start + span.end);
         });

@@ -81,6 +81,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn lends(&self) -> bool {
         true
     }
+    /// About how many bytes come in the time that one more round trip takes: where no more can be saved, fetching all at
+    /// once is as good as asking first where it is.
+    fn round_trip(&self) -> u64 {
+        0
+    }
     /// The bytes of several ranges, in their order; a file that has to be fetched asks for them together.
     ///
     /// # Errors

@@ -99,35 +99,7 @@ fn message_length(head: &[u8], room: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::{Bytes, Memory, Stamp};
-    use std::sync::{Arc, Mutex};
-
-    /// Notes what is asked for, round by round.
-    #[derive(Debug)]
-    struct Far(Memory, Mutex<Vec<Vec<Range<u64>>>>);
-
-    impl Source for Far {
-        fn name(&self) -> &Arc<str> {
-            self.0.name()
-        }
-
-        fn len(&self) -> u64 {
-            self.0.len()
-        }
-
-        fn stamp(&self) -> &Stamp {
-            self.0.stamp()
-        }
-
-        fn read(&self, range: Range<u64>) -> crate::Result<Bytes> {
-            self.0.read(range)
-        }
-
-        fn read_ranges(&self, ranges: &[Range<u64>]) -> crate::Result<Vec<Bytes>> {
-            self.1.lock().unwrap().push(ranges.to_vec());
-            ranges.iter().map(|range| self.read(range.clone())).collect()
-        }
-    }
+    use crate::far::Far;
 
     /// Messages as far as their preambles go.
     fn file(lengths: &[u64]) -> Vec<u8> {
@@ -148,9 +120,9 @@ mod tests {
         let lengths: Vec<u64> = (0..200).map(|i| 70_000 + i * 7919 % 30_011).collect();
         let bytes = file(&lengths);
         let len = bytes.len() as u64;
-        let far = Far(Memory::new("x", bytes), Mutex::default());
+        let far = Far::new(bytes);
         follow(&far, 0..len, 85_000, (100, 200));
-        let asked = far.1.into_inner().unwrap();
+        let asked = far.take_rounds();
         assert!(asked.len() <= 20, "{} rounds", asked.len());
         let mut border = 0;
         for length in &lengths {
@@ -169,9 +141,9 @@ mod tests {
     fn what_is_no_preamble_ends_it() {
         for bytes in [vec![b'T'; 1 << 20], file(&[48; 100_000]), file(&[1 << 20, 0])] {
             let len = bytes.len() as u64;
-            let far = Far(Memory::new("x", bytes), Mutex::default());
+            let far = Far::new(bytes);
             follow(&far, 0..len, 1000, (100, 200));
-            assert!(far.1.into_inner().unwrap().len() <= ROUNDS);
+            assert!(far.take_rounds().len() <= ROUNDS);
         }
         let preamble = |length: u64| [MAGIC, &[0, 3, 0, 0, 0, 0, 0, 0][..], &length.to_be_bytes()].concat();
         assert_eq!(message_length(&preamble(100), 100), Some(100));

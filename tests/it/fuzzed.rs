@@ -6,6 +6,7 @@
 mod checks;
 
 use crate::corpus;
+pub(crate) use checks::Far;
 use checks::{CODECS, TARGETS};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -22,6 +22,7 @@ mod datasets;
 mod differential;
 #[cfg(feature = "engine")]
 mod expressions;
+mod fetched;
 #[cfg(feature = "flight")]
 mod flight;
 #[cfg(feature = "flight")]

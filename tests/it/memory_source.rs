@@ -69,6 +69,10 @@ impl Source for MemorySource {
         self.memory.lends()
     }
 
+    fn round_trip(&self) -> u64 {
+        self.memory.round_trip()
+    }
+
     fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         ranges.iter().map(|range| self.read(range.clone())).collect()
     }

@@ -7,7 +7,7 @@ use datafusion::arrow::util::pretty::pretty_format_batches;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use millibar::Error;
-use millibar::codec::{Spec, Values, ZfpMode, zfp::Zfp};
+use millibar::codec::{Compression, Filter, Spec, Values, ZfpMode, zfp::Zfp};
 use millibar::dataset::{Dataset, IndexState, Location, OpenOptions, open};
 use millibar::engine::{register, session_context};
 use millibar::files::{FileWriter, Tensor as Written};
@@ -461,4 +461,49 @@ async fn a_file_that_changes_ends_the_query() {
     server.put("t.tgm", steps(4, &[128, 160]));
     let error = ctx.sql("SELECT sum(t) FROM t").await.unwrap().collect().await.unwrap_err();
     assert!(error.to_string().contains("changed since it was opened"), "{error}");
+}
+
+/// A field of 2000 x 2000 in a blosc2 frame of one chunk, shuffled before or not.
+fn blosc2(shuffled: bool) -> Vec<u8> {
+    let mut spec =
+        Spec { compression: Compression::Blosc2 { codec: None, level: None }, ..Spec::new(DType::Float32) };
+    if shuffled {
+        spec.filter = Filter::Shuffle(4);
+    }
+    let base = Map::from([("name".to_string(), "v".into())]);
+    let values = Values::Float32((0..4_000_000).map(|i| (i as f32 * 0.37).sin() * 100.0).collect());
+    let tensor = Written { base, spec, shape: vec![2000, 2000], values };
+    let mut writer = FileWriter::new("v.tgm", Vec::new(), WriteOptions::default());
+    writer.message(&Map::new(), vec![tensor]).unwrap();
+    writer.finish().unwrap()
+}
+
+/// A blosc2 frame is fetched by its blocks: once what tells where they are, then the block.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_point_of_a_large_frame_costs_two_requests_and_then_one() {
+    for (name, shuffled, planes) in [("blosc2", false, 1), ("shuffle", true, 4)] {
+        let server = WebServer::start();
+        let folder = tempfile::tempdir().unwrap();
+        let file = blosc2(shuffled);
+        assert!(file.len() > 8 << 20, "{} bytes", file.len());
+        let local = folder.path().join("v.tgm");
+        std::fs::write(&local, &file).unwrap();
+        server.put("v.tgm", file);
+        let tables = [("near", local.to_str().unwrap().to_string()), ("far", server.url("v.tgm"))];
+        let ctx = session(&tables).await;
+        server.take_log();
+        for (sql, requests) in [
+            ("SELECT v FROM {} WHERE dim_0 = 1000 AND dim_1 = 7", 1 + planes),
+            ("SELECT sum(v) AS s FROM {} WHERE dim_0 = 500 AND dim_1 = 7", planes),
+            ("SELECT max(v * 2) AS m FROM {} WHERE dim_0 = 1500 AND dim_1 BETWEEN 7 AND 9", planes),
+        ] {
+            let far = answer(&ctx, &sql.replace("{}", "far")).await;
+            let log = server.take_log();
+            assert!(log.len() <= requests && sent(&log) < 1 << 20, "{name}: {sql}: {log:?}");
+            assert_eq!(far, answer(&ctx, &sql.replace("{}", "near")).await, "{name}: {sql}");
+        }
+        let all = "SELECT min(v) AS l, max(v) AS h, count(*) AS n FROM {} WHERE dim_1 < 1900";
+        let far = answer(&ctx, &all.replace("{}", "far")).await;
+        assert_eq!(far, answer(&ctx, &all.replace("{}", "near")).await, "{name}");
+    }
 }

@@ -1,18 +1,23 @@
 //! Blosc2 frames: encoding, full decode block by block, and range decode of the touched blocks only.
 //!
-//! The frame is parsed here ([`frame`]); the C library decompresses single blocks ([`context`]).
+//! The frame is parsed here ([`frame`]); the C library decompresses single blocks ([`context`]). Of a frame that isn't
+//! at hand, the parts that its blocks need are fetched ([`fetch`]).
 
 mod context;
 mod encode;
+mod fetch;
 mod frame;
 
 pub(super) use context::Decompressor;
 pub(super) use encode::{Shuffle, encode};
+pub(super) use fetch::needs;
+pub(super) use frame::Payload;
 
+use super::region::Held;
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
 use super::windows::{Fault, Window, Windows, outside};
-use frame::{Chunk, Content, Frame};
+use frame::{Chunk, Content, Flaw, Frame};
 use std::ops::Range;
 
 /// Reads windows of one frame, holding the block decoded last.
@@ -40,13 +45,13 @@ struct Unit<'a> {
 impl<'a> Reader<'a> {
     /// Opens a frame that must decode to `want` bytes.
     pub(super) fn open(
-        payload: &'a [u8],
+        payload: Payload<'a>,
         want: u64,
         decompressor: &'a mut Decompressor,
         block: &'a mut AlignedBuf,
         staging: &'a mut AlignedBuf,
         stats: &mut DecodeStats,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Fault> {
         let frame = Frame::parse(payload, want)?;
         let offsets = read_index(&frame, decompressor, stats)?;
         Ok(Self { frame, offsets, chunk: None, decompressor, block, held: 0..0, staging })
@@ -61,7 +66,7 @@ impl<'a> Reader<'a> {
         let chunk = match &self.chunk {
             Some((held, chunk)) if *held == n => *chunk,
             _ => {
-                let chunk = self.frame.chunk(n, self.offsets[n as usize]).map_err(fault)?;
+                let chunk = self.frame.chunk(n, self.offsets[n as usize])?;
                 stats.bytes_read += chunk.header_len() as u64;
                 self.chunk = Some((n, chunk));
                 chunk
@@ -87,10 +92,10 @@ impl<'a> Reader<'a> {
     ) -> Result<(), Fault> {
         let within = (span.start - unit.span.start) as usize..(span.end - unit.span.start) as usize;
         match unit.chunk.content {
-            Content::Stored(bytes) => {
+            Content::Stored(at) => {
                 stats.bytes_read += out.len() as u64;
                 stats.bytes_decoded += out.len() as u64;
-                out.copy_from_slice(&bytes[within]);
+                out.copy_from_slice(self.frame.stored(at, within)?);
             }
             Content::Repeated(value) => {
                 stats.bytes_decoded += out.len() as u64;
@@ -153,10 +158,10 @@ impl Windows for Reader<'_> {
             let within = (span.start - unit.span.start) as usize..(span.end - unit.span.start) as usize;
             match unit.chunk.content {
                 Content::Blocks => return Ok(Window::Lent(&self.hold(&unit, stats)?[within])),
-                Content::Stored(bytes) => {
+                Content::Stored(at) => {
                     stats.bytes_read += within.len() as u64;
                     stats.bytes_decoded += within.len() as u64;
-                    return Ok(Window::Lent(&bytes[within]));
+                    return Ok(Window::Lent(self.frame.stored(at, within)?));
                 }
                 Content::Repeated(_) => {}
             }
@@ -199,13 +204,10 @@ pub(super) fn decode_all(
     stats: &mut DecodeStats,
 ) -> Result<(), Fault> {
     let (mut block, mut staging) = (AlignedBuf::default(), AlignedBuf::default());
-    let mut reader = Reader::open(payload, out.len() as u64, decompressor, &mut block, &mut staging, stats)
-        .map_err(fault)?;
-    reader.read_all(out, stats)
-}
-
-fn fault(what: String) -> Fault {
-    Fault::new("blosc2", what)
+    let held = Held::All(payload);
+    let payload = Payload { held: &held, len: payload.len() as u64 };
+    let want = out.len() as u64;
+    Reader::open(payload, want, decompressor, &mut block, &mut staging, stats)?.read_all(out, stats)
 }
 
 /// The offsets of all chunks.
@@ -213,16 +215,16 @@ fn read_index(
     frame: &Frame<'_>,
     decompressor: &mut Decompressor,
     stats: &mut DecodeStats,
-) -> Result<Vec<i64>, String> {
-    stats.bytes_read += frame.header_len() as u64;
+) -> Result<Vec<i64>, Flaw> {
+    stats.bytes_read += frame.header_len();
     if frame.chunks == 0 {
         return Ok(Vec::new());
     }
     let index = frame.index()?;
-    stats.bytes_read += index.encoded_len() as u64;
+    stats.bytes_read += index.span().end - index.span().start;
     let mut bytes = vec![0; index.nbytes];
     match index.content {
-        Content::Stored(stored) => bytes.copy_from_slice(stored),
+        Content::Stored(at) => bytes.copy_from_slice(frame.stored(at, 0..index.nbytes)?),
         Content::Repeated(value) => repeat(value, 0, &mut bytes),
         Content::Blocks => {
             for n in 0..index.blocks() {
@@ -239,11 +241,12 @@ fn decode_block(
     out: &mut [u8],
     stats: &mut DecodeStats,
 ) -> Result<(), Fault> {
-    let streams = unit.chunk.streams(unit.block).map_err(fault)?;
+    let streams = unit.chunk.streams(unit.block)?;
     stats.bytes_read += 4 + streams.bytes.len() as u64;
     stats.bytes_decoded += out.len() as u64;
     stats.blocks_decoded += 1;
-    stats.timed(|_| decompressor.block(&unit.chunk, &streams, out)).map_err(fault)
+    let decoded = stats.timed(|_| decompressor.block(&unit.chunk, &streams, out));
+    decoded.map_err(|what| Fault::new("blosc2", what))
 }
 
 /// Fills `out` with `value` over and over, beginning `phase` bytes into the repetition.

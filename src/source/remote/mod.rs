@@ -73,6 +73,10 @@ impl Source for RemoteFile {
         false
     }
 
+    fn round_trip(&self) -> u64 {
+        1 << 20 // at 20 MB/s and 50 ms
+    }
+
     fn read(&self, range: Range<u64>) -> Result<Bytes> {
         Ok(self.read_ranges(&[range])?.pop().unwrap_or_default())
     }
