@@ -9,6 +9,7 @@ stored any more: it is refused, and xarray's own methods are there for it.
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -21,7 +22,7 @@ import xarray as xr
 from xarray.core import indexing
 
 from . import _millibar
-from ._errors import Error
+from ._errors import Error, FileError, InternalError
 from .result import Result
 from .xarray import ArraySource, FileArray, LazyArray
 
@@ -142,9 +143,18 @@ class Grid:
         """What is in the column of a dim."""
         raise NotImplementedError
 
-    def ask(self, text: str) -> pa.Table:
-        """The answer to ``text``, in which the table is called ``{this}``."""
+    def ask(self, text: str) -> Result:
+        """The answer to ``text``, in which the table is called ``{this}``; it is to be taken at once."""
         raise NotImplementedError
+
+    def order(self, axis: int, positions: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any, Any]]:
+        """What puts one row for each of ``positions``, which ascend, in order, and which row is whose then."""
+        labels, column = self.labels(axis)[positions], self.dims[axis]
+        if len(np.unique(labels)) < len(labels):
+            raise PushdownError(f"the labels of {column} repeat, so its positions can't be told apart in SQL")
+        if len(labels) > 1 and np.all(labels[1:] < labels[:-1]):
+            return f"{column} DESC", np.arange(len(labels))
+        return column, np.argsort(np.argsort(labels, kind="stable"))
 
     def where(self, axis: int, positions: int | np.ndarray[Any, Any]) -> str | None:
         """The condition that holds at ``positions``; ``None`` if it always holds."""
@@ -161,6 +171,9 @@ class Grid:
         return f"{column} IN ({', '.join(literal(label) for label in labels[at])})"
 
 
+_BATCH = str(1 << 17)
+"""Rows of a batch: results are as long as maps, and handing a batch over takes a while."""
+
 _numbers = itertools.count()
 _engines: dict[int, _millibar.Session] = {}
 
@@ -170,7 +183,7 @@ def _engine() -> _millibar.Session:
     process = os.getpid()
     if process not in _engines:
         _engines.clear()  # a forked child leaves its parent's alone
-        _engines[process] = _millibar.Session()
+        _engines[process] = _millibar.Session(settings={"datafusion.execution.batch_size": _BATCH})
     return _engines[process]
 
 
@@ -189,8 +202,11 @@ class FileGrid(Grid):
     def labels(self, axis: int) -> np.ndarray[Any, Any]:
         return np.arange(self.source.shape[axis])
 
-    def ask(self, text: str) -> pa.Table:
+    def ask(self, text: str) -> Result:
         return _ask_files(self.source, text, True)
+
+    def order(self, axis: int, positions: np.ndarray[Any, Any]) -> tuple[str, np.ndarray[Any, Any]]:
+        return self.dims[axis], np.arange(len(positions))
 
 
 class NamedFileGrid(FileGrid):
@@ -208,17 +224,17 @@ class NamedFileGrid(FileGrid):
         values = np.array(labels, object) if kind == "str" else np.asarray(labels)
         return values.view(kind) if kind.startswith("datetime64") else values
 
-    def ask(self, text: str) -> pa.Table:
+    def ask(self, text: str) -> Result:
         return _ask_files(self.source, text, False)
 
 
-def _ask_files(source: FileArray, text: str, positions: bool) -> pa.Table:
+def _ask_files(source: FileArray, text: str, positions: bool) -> Result:
     session, name = _engine(), f"this{next(_numbers)}"
     _millibar.register_grid(session, name, source, positions)
     try:
-        return Result(session.sql(text.replace("{this}", name))).to_arrow()
+        return Result(session.sql(text.replace("{this}", name)))
     finally:
-        _millibar.deregister_grid(session, name)
+        _millibar.deregister_grid(session, name)  # the planned query has the table
 
 
 class RemoteGrid(Grid):
@@ -231,6 +247,9 @@ class RemoteGrid(Grid):
         self._table = RemoteTable.open(f"{source.location}/{source.table}")
 
     def column(self, source: Any) -> str:
+        now = self._table.arrays.get(source.name)
+        if now is None or now.identity != source.identity:
+            raise FileError(f"{source.location}: the data of {source.table}.{source.name} has changed since it was opened")
         return quoted(source.name)
 
     @property
@@ -240,10 +259,10 @@ class RemoteGrid(Grid):
     def labels(self, axis: int) -> np.ndarray[Any, Any]:
         return np.asarray(self._table.coords[list(self._table.dims)[axis]])
 
-    def ask(self, text: str) -> pa.Table:
+    def ask(self, text: str) -> Result:
         from ._remote import RemoteSession
 
-        return RemoteSession(self._table.location).sql(text.replace("{this}", quoted(self._table.table))).to_arrow()
+        return RemoteSession(self._table.location).sql(text.replace("{this}", quoted(self._table.table)))
 
 
 def grid_of(source: ArraySource, named: bool) -> Grid:
@@ -271,49 +290,53 @@ def reduce_all(
 def _reduce(
     positions: Sequence[int | np.ndarray[Any, Any]], over: Sequence[int], sources: Sequence[ArraySource], how: str
 ) -> list[np.ndarray[Any, Any]]:
+    """The query has values only, in C order of the kept positions: there is one for each of them."""
     grid = grid_of(sources[0], named=False)
     for axis in over:
         at = positions[axis]
         if isinstance(at, np.ndarray) and len(np.unique(at)) < len(at):
             raise PushdownError(f"a position of {grid.dims[axis]} is there several times: SQL has each cell once")
-    kept = [axis for axis, at in enumerate(positions) if axis not in over and isinstance(at, np.ndarray)]
+    text = f"SELECT {', '.join(f'{_HOW[how]}({grid.column(source)})' for source in sources)} FROM {{this}}"
     conditions = [grid.where(axis, at) for axis, at in enumerate(positions)]
-    groups = [grid.dims[axis] for axis in kept]
-    columns = [*groups, *(f"{_HOW[how]}({grid.column(source)})" for source in sources)]
-    text = f"SELECT {', '.join(columns)} FROM {{this}}"
     filters = [condition for condition in conditions if condition]
     if filters:
         text += f" WHERE {' AND '.join(filters)}"
-    if groups:
-        text += f" GROUP BY {', '.join(groups)}"
-    answer = grid.ask(text)
-    unique = [np.unique(positions[axis], return_inverse=True) for axis in kept]
-    shape = [len(there) for there, _ in unique]
-    flat = np.zeros(answer.num_rows, np.intp)
-    for column, axis, (there, _), size in zip(answer.columns, kept, unique, shape):
-        flat = flat * size + _places(column, grid.labels(axis)[there])
-    results = []
-    for source, column in zip(sources, answer.columns[len(kept) :]):
-        dtype = _dtype(how, source.dtype)
-        empty = np.nan if dtype.kind == "f" and how not in ("sum", "count") else 0
-        values = np.full(int(np.prod(shape)), empty, dtype)
-        filled = column.drop_null() if column.null_count else column
-        at = flat[column.is_valid().to_numpy()] if column.null_count else flat
-        values[at] = filled.to_numpy()
-        cells = values.reshape(shape)
-        for axis, (_, inverse) in enumerate(unique):
-            if not np.array_equal(inverse, np.arange(len(inverse))):
-                cells = cells.take(inverse, axis=axis)
-        results.append(cells)
+    kept = {axis: at for axis, at in enumerate(positions) if axis not in over and isinstance(at, np.ndarray)}
+    unique = {axis: np.unique(at, return_inverse=True) for axis, at in kept.items()}
+    orders = {axis: grid.order(axis, there) for axis, (there, _) in unique.items()}
+    if kept:
+        text += f" GROUP BY {', '.join(grid.dims[axis] for axis in kept)}"
+        text += f" ORDER BY {', '.join(term for term, _ in orders.values())}"
+    shape = [len(there) for there, _ in unique.values()]
+    cells = _columns(grid.ask(text), [_dtype(how, source.dtype) for source in sources], math.prod(shape), how)
+    results = [values.reshape(shape) for values in cells]
+    for at, axis in enumerate(kept):
+        rows = orders[axis][1][unique[axis][1]]
+        if not np.array_equal(rows, np.arange(len(rows))):
+            results = [values.take(rows, axis=at) for values in results]
     return results
 
 
-def _places(column: pa.ChunkedArray, labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Where among ``labels`` each label of ``column`` is."""
-    got = column.to_numpy()
-    order = np.argsort(labels, kind="stable")
-    places: np.ndarray[Any, Any] = order[np.searchsorted(labels[order], got.astype(labels.dtype, copy=False))]
-    return places
+def _columns(
+    answer: Iterable[pa.RecordBatch], dtypes: Sequence[np.dtype[Any]], rows: int, how: str
+) -> list[np.ndarray[Any, Any]]:
+    """The ``rows`` values of each column, with what xarray has in the place of NULL."""
+    results = [np.empty(rows, dtype) for dtype in dtypes]
+    end = 0
+    for batch in answer:
+        start, end = end, end + batch.num_rows
+        if end > rows:
+            break
+        for values, column in zip(results, batch.columns):
+            part = values[start:end]
+            if column.null_count:
+                part[:] = np.nan if part.dtype.kind == "f" and how not in ("sum", "count") else 0
+                part[column.is_valid().to_numpy(zero_copy_only=False)] = column.drop_null().to_numpy(zero_copy_only=False)
+            else:
+                part[:] = column.to_numpy(zero_copy_only=False)
+    if end != rows:
+        raise InternalError(f"expected {rows} groups, got {end}")
+    return results
 
 
 def _dtype(how: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -389,7 +412,7 @@ class Accessor(Generic[T]):
         this = f"SELECT {', '.join(names)} FROM {{this}}" + (f" WHERE {' AND '.join(filters)}" if filters else "")
         own = re.match(r"\s*with\s+", text, re.IGNORECASE)
         rest = f", {text[own.end() :]}" if own else f" {text}"
-        return Result(_Rows(grid.ask(f"WITH this AS ({this}){rest}")))
+        return Result(_Rows(grid.ask(f"WITH this AS ({this}){rest}").to_arrow()))
 
     def _lazy(self) -> T:
         """The data with lazily indexed arrays in place of dask's."""

@@ -42,6 +42,7 @@ impl Engine {
         if let Some(engine) = slot.as_ref().filter(|engine| engine.is_here()) {
             return Ok(Arc::clone(engine));
         }
+        millibar::engine::heap::keep_freed_memory();
         let made = Builder::new_multi_thread().thread_name("millibar").enable_all().build();
         let made = made.map_err(|e| error::internal(py, &format!("starting threads: {e}")))?;
         let made = Arc::new(Self { process: std::process::id(), runtime: Some(made) });

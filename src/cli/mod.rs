@@ -15,7 +15,6 @@ mod convert;
 mod error;
 mod export;
 mod get;
-mod heap;
 mod index;
 mod info;
 mod ls;
@@ -39,7 +38,7 @@ use std::process::ExitCode;
 /// Runs the command line `args` (the program's name first) and returns its exit status. Results go to stdout;
 /// errors go to stderr as one `error: ...` sentence.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    heap::keep_freed_memory();
+    crate::engine::heap::keep_freed_memory();
     let matches = match Cli::command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(e) => return usage(&e),

@@ -30,6 +30,7 @@ pub mod aggregate;
 pub mod analyze;
 pub mod config;
 pub mod ddl;
+pub mod heap;
 pub mod metrics;
 pub mod provider;
 pub mod scan;

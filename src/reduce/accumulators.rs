@@ -12,6 +12,7 @@ use crate::codec::{Block, Piece, Values};
 use crate::dataset::stats::{ChunkStats, Number};
 use crate::tgm::DType;
 use crate::{Error, Result};
+use std::borrow::Cow;
 
 /// Which states are kept. Valid cells are always counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -55,7 +56,7 @@ pub struct Reading<'a> {
     /// Valid cells: selected, kept by every mask and, where NaN is missing, not NaN.
     pub counts: &'a [u64],
     /// Sums, 0 where no cell is valid; `None` if they weren't wanted.
-    pub sums: Option<Sums>,
+    pub sums: Option<Sums<'a>>,
     /// Smallest values, in the dtype of the blocks, arbitrary where no cell is valid; `None` if not wanted.
     pub mins: Option<Values>,
     /// Largest values, likewise.
@@ -66,9 +67,9 @@ pub struct Reading<'a> {
 
 /// Sums, one for each group.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Sums {
+pub enum Sums<'a> {
     /// Of floats.
-    Float(Vec<f64>),
+    Float(Cow<'a, [f64]>),
     /// Of integers and bitmasks, exact.
     Int(Vec<i128>),
 }
@@ -162,8 +163,8 @@ impl<T: Widen + Stated> Typed<T> {
     fn read(&mut self, dtype: DType) -> Reading<'_> {
         self.state.settle();
         let narrow = |keys: &Option<Vec<T::Key>>| {
-            let values: Vec<T> = keys.as_ref()?.iter().map(|&key| T::of_key(key)).collect();
-            T::narrow(&values, dtype)
+            let values = keys.as_ref()?.iter().map(|&key| T::of_key(key)).collect();
+            T::narrow(values, dtype)
         };
         Reading {
             sums: self.state.sums(),

@@ -179,7 +179,8 @@ pub(super) fn scatter<T: Cell>(
 
 fn scatter_tile<T: Cell>(state: &mut State<T>, base: usize, codes: &[u32], tile: &[T]) {
     if let Some(float) = &mut state.float {
-        let (near, rest) = (&mut float.near[base..], &mut float.rest[base..]);
+        let (near, rest) = float.both();
+        let (near, rest) = (&mut near[base..], &mut rest[base..]);
         let mut m2 = state.m2.as_mut().map(|m2| (&mut m2[base..], &mut state.counts[base..]));
         for (&code, cell) in codes.iter().zip(tile) {
             let (group, value) = (code as usize, cell.to_f64());

@@ -2,6 +2,7 @@
 
 use super::cell::Cell;
 use super::{Moments, Sums, Wants};
+use std::borrow::Cow;
 
 /// A sum of two floats, and what rounding took from it.
 #[inline(always)]
@@ -83,11 +84,58 @@ pub(super) fn merge_m2(a: (u64, f64, f64), b: (u64, f64, f64)) -> f64 {
     a.2 + b.2 + delta * delta * (n * (m / (n + m)))
 }
 
-/// Compensated float sums.
+/// Float sums, compensated where much is added to each.
 #[derive(Debug, Clone)]
 pub(super) struct FloatSums {
     pub(super) near: Vec<f64>,
-    pub(super) rest: Vec<f64>,
+    /// Empty while all sums were added up plainly.
+    rest: Vec<f64>,
+}
+
+impl FloatSums {
+    fn new(groups: usize) -> Self {
+        Self { near: vec![0.0; groups], rest: Vec::new() }
+    }
+
+    /// Running values and collected errors.
+    #[inline(always)]
+    pub(super) fn both(&mut self) -> (&mut [f64], &mut [f64]) {
+        if self.rest.len() < self.near.len() {
+            self.rest.resize(self.near.len(), 0.0);
+        }
+        (&mut self.near, &mut self.rest)
+    }
+
+    /// The collected error of `group`.
+    #[inline(always)]
+    pub(super) fn rest(&self, group: usize) -> f64 {
+        self.rest.get(group).copied().unwrap_or(0.0)
+    }
+
+    fn total(&self, group: usize) -> f64 {
+        total(self.near[group], self.rest(group))
+    }
+
+    fn totals(&self) -> Cow<'_, [f64]> {
+        if self.rest.is_empty() {
+            return Cow::Borrowed(&self.near);
+        }
+        self.near.iter().zip(&self.rest).map(|(&near, &rest)| total(near, rest)).collect()
+    }
+
+    /// Adds each sum of `more`, which has as many, to the same one here.
+    fn merge(&mut self, more: &Self) {
+        if self.rest.is_empty() && more.rest.is_empty() {
+            self.near.iter_mut().zip(&more.near).for_each(|(sum, more)| *sum += more);
+            return;
+        }
+        let (near, rest) = self.both();
+        for (group, (near, rest)) in near.iter_mut().zip(rest).enumerate() {
+            let (sum, lost) = two_sum(*near, more.near[group]);
+            *near = sum;
+            *rest += lost + more.rest(group);
+        }
+    }
 }
 
 /// How many cells may be added to an `i64` before a sum of 32-bit values could leave it.
@@ -161,7 +209,7 @@ impl<T: Cell> State<T> {
             total,
             counts: vec![0; groups],
             steps: Vec::new(),
-            float: float.then(|| FloatSums { near: vec![0.0; groups], rest: vec![0.0; groups] }),
+            float: float.then(|| FloatSums::new(groups)),
             int: (!T::FLOAT && wants.sum).then(|| IntSums::new(groups, T::NARROW)),
             mins: wants.min.then(|| vec![T::TOP; groups]),
             maxs: wants.max.then(|| vec![T::BOTTOM; groups]),
@@ -171,7 +219,7 @@ impl<T: Cell> State<T> {
 
     pub(super) fn clear(&mut self) {
         self.counts.fill(0);
-        self.steps.fill(0);
+        self.steps.clear();
         if let Some(float) = &mut self.float {
             float.near.fill(0.0);
             float.rest.fill(0.0);
@@ -204,12 +252,13 @@ impl<T: Cell> State<T> {
         }
         if let Some(float) = &mut self.float {
             if let Some(m2) = &mut self.m2 {
-                let held = (self.counts[group], total(float.near[group], float.rest[group]), m2[group]);
+                let held = (self.counts[group], float.total(group), m2[group]);
                 m2[group] = merge_m2(held, (partial.count, total(partial.sum, partial.rest), partial.m2));
             }
-            let (sum, lost) = two_sum(float.near[group], partial.sum);
-            float.near[group] = sum;
-            float.rest[group] += lost + partial.rest;
+            let (near, rest) = float.both();
+            let (sum, lost) = two_sum(near[group], partial.sum);
+            near[group] = sum;
+            rest[group] += lost + partial.rest;
         }
         if let Some(int) = &mut self.int {
             match int.near.get_mut(group).filter(|_| partial.count <= ROOM as u64) {
@@ -237,7 +286,7 @@ impl<T: Cell> State<T> {
         Partial {
             count: self.counts[group],
             sum: self.float.as_ref().map_or(0.0, |float| float.near[group]),
-            rest: self.float.as_ref().map_or(0.0, |float| float.rest[group]),
+            rest: self.float.as_ref().map_or(0.0, |float| float.rest(group)),
             exact: self.int.as_ref().map_or(0, |int| int.sum(group)),
             min: self.mins.as_ref().map_or(T::TOP, |mins| mins[group]),
             max: self.maxs.as_ref().map_or(T::BOTTOM, |maxs| maxs[group]),
@@ -282,22 +331,15 @@ impl<T: Cell> State<T> {
     /// Merges each group of `other`, which has as many, into the same group here: as [`State::merge`], column by
     /// column.
     pub(super) fn merge_same(&mut self, other: &mut Self) {
-        self.settle();
-        other.settle();
         if let (Some(float), Some(more)) = (&mut self.float, &other.float) {
+            // Where moments are kept there are no steps.
             if let (Some(m2), Some(more_m2)) = (&mut self.m2, &other.m2) {
                 for (group, m2) in m2.iter_mut().enumerate().filter(|(group, _)| other.counts[*group] > 0) {
-                    let held = (self.counts[group], total(float.near[group], float.rest[group]), *m2);
-                    let sum = total(more.near[group], more.rest[group]);
-                    *m2 = merge_m2(held, (other.counts[group], sum, more_m2[group]));
+                    let held = (self.counts[group], float.total(group), *m2);
+                    *m2 = merge_m2(held, (other.counts[group], more.total(group), more_m2[group]));
                 }
             }
-            let sums = float.near.iter_mut().zip(&mut float.rest);
-            for ((near, rest), (more, more_rest)) in sums.zip(more.near.iter().zip(&more.rest)) {
-                let (sum, lost) = two_sum(*near, *more);
-                *near = sum;
-                *rest += lost + more_rest;
-            }
+            float.merge(more);
         }
         if let (Some(int), Some(more)) = (&mut self.int, &mut other.int) {
             int.carry();
@@ -306,6 +348,10 @@ impl<T: Cell> State<T> {
         }
         self.take_extremes(other);
         self.counts.iter_mut().zip(&other.counts).for_each(|(count, more)| *count += more);
+        match self.steps.is_empty() {
+            true => std::mem::swap(&mut self.steps, &mut other.steps),
+            false => self.steps.iter_mut().zip(&other.steps).for_each(|(step, more)| *step += more),
+        }
     }
 
     /// Takes over the extremes of each group of `other`, which has as many. From then on nothing but the extremes, and
@@ -342,33 +388,28 @@ impl<T: Cell> State<T> {
     /// Brings the counts up to date.
     pub(super) fn settle(&mut self) {
         let mut more = 0;
-        for (count, step) in self.counts.iter_mut().zip(&mut self.steps) {
-            more += std::mem::take(step);
+        for (count, step) in self.counts.iter_mut().zip(&self.steps) {
+            more += step;
             *count = count.wrapping_add_signed(more);
         }
-        self.steps.last_mut().into_iter().for_each(|step| *step = 0);
+        self.steps.clear();
     }
 
-    pub(super) fn sums(&self) -> Option<Sums> {
+    pub(super) fn sums(&self) -> Option<Sums<'_>> {
         if !self.wants.sum {
             return None;
         }
         match (&self.int, &self.float) {
             (Some(int), _) => Some(Sums::Int((0..self.counts.len()).map(|group| int.sum(group)).collect())),
-            (None, Some(_)) => Some(Sums::Float(self.totals())),
+            (None, Some(float)) => Some(Sums::Float(float.totals())),
             (None, None) => None,
         }
     }
 
-    fn totals(&self) -> Vec<f64> {
-        let Some(float) = &self.float else { return Vec::new() };
-        float.near.iter().zip(&float.rest).map(|(&near, &rest)| total(near, rest)).collect()
-    }
-
     /// The moments; counts must be settled.
     pub(super) fn moments(&self) -> Option<Moments> {
-        let m2 = self.m2.clone()?;
+        let (float, m2) = (self.float.as_ref()?, self.m2.clone()?);
         let mean = |(sum, &count): (f64, &u64)| if count > 0 { sum / count as f64 } else { 0.0 };
-        Some(Moments { means: self.totals().into_iter().zip(&self.counts).map(mean).collect(), m2 })
+        Some(Moments { means: float.totals().iter().copied().zip(&self.counts).map(mean).collect(), m2 })
     }
 }

@@ -268,7 +268,7 @@ pub(super) fn summary<T: Stated>(state: &mut State<T>, cells: u64) -> Option<Chu
     let float = state.float.as_ref()?;
     let sum = match &state.int {
         Some(int) => Sum::Int(int.sum(0)),
-        None if T::FLOAT => Sum::Float { near: float.near[0], rest: float.rest[0] },
+        None if T::FLOAT => Sum::Float { near: float.near[0], rest: float.rest(0) },
         None => return None,
     };
     let number = |keys: &Option<Vec<T::Key>>| Some(T::of_key(keys.as_ref()?[0]).number());

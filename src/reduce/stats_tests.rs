@@ -129,7 +129,7 @@ fn constants_that_are_infinite_have_no_variance() {
     let mut states = Accumulators::try_new(DType::Float32, 1, Wants::ALL, NanPolicy::Null).unwrap();
     answer.add(&part, &map, &stats, &mut states).unwrap();
     let reading = states.read();
-    assert_eq!(reading.sums, Some(Sums::Float(vec![f64::INFINITY])));
+    assert_eq!(reading.sums, Some(Sums::Float(vec![f64::INFINITY].into())));
     assert!(reading.moments.unwrap().m2[0].is_nan());
 }
 

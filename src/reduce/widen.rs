@@ -11,7 +11,7 @@ pub(super) trait Widen: Cell {
     /// The cells of `block`: its own, or widened into `wide`. `None` if its dtype doesn't widen to this type.
     fn widen<'a>(block: Block<'a>, wide: &'a mut Vec<Self>) -> Option<&'a [Self]>;
     /// Values of `dtype` again; those that don't fit, which no block can have brought, wrap.
-    fn narrow(values: &[Self], dtype: DType) -> Option<Values>;
+    fn narrow(values: Vec<Self>, dtype: DType) -> Option<Values>;
 }
 
 /// Fills `wide` with `values`, each widened by `From`.
@@ -38,9 +38,9 @@ impl Widen for f32 {
         Some(wide)
     }
 
-    fn narrow(values: &[Self], dtype: DType) -> Option<Values> {
+    fn narrow(values: Vec<Self>, dtype: DType) -> Option<Values> {
         Some(match dtype {
-            DType::Float32 => Values::Float32(values.to_vec()),
+            DType::Float32 => Values::Float32(values),
             DType::Float16 => Values::Float16(values.iter().map(|&value| f16::from_f32(value)).collect()),
             DType::BFloat16 => Values::BFloat16(values.iter().map(|&value| bf16::from_f32(value)).collect()),
             _ => return None,
@@ -53,8 +53,8 @@ impl Widen for f64 {
         if let Block::Float64(values) = block { Some(values) } else { None }
     }
 
-    fn narrow(values: &[Self], _: DType) -> Option<Values> {
-        Some(Values::Float64(values.to_vec()))
+    fn narrow(values: Vec<Self>, _: DType) -> Option<Values> {
+        Some(Values::Float64(values))
     }
 }
 
@@ -70,9 +70,9 @@ impl Widen for i32 {
         })
     }
 
-    fn narrow(values: &[Self], dtype: DType) -> Option<Values> {
+    fn narrow(values: Vec<Self>, dtype: DType) -> Option<Values> {
         Some(match dtype {
-            DType::Int32 => Values::Int32(values.to_vec()),
+            DType::Int32 => Values::Int32(values),
             DType::Int8 => Values::Int8(values.iter().map(|&value| value as i8).collect()),
             DType::Int16 => Values::Int16(values.iter().map(|&value| value as i16).collect()),
             DType::UInt8 => Values::UInt8(values.iter().map(|&value| value as u8).collect()),
@@ -92,9 +92,9 @@ impl Widen for i64 {
         })
     }
 
-    fn narrow(values: &[Self], dtype: DType) -> Option<Values> {
+    fn narrow(values: Vec<Self>, dtype: DType) -> Option<Values> {
         Some(match dtype {
-            DType::Int64 => Values::Int64(values.to_vec()),
+            DType::Int64 => Values::Int64(values),
             DType::UInt32 => Values::UInt32(values.iter().map(|&value| value as u32).collect()),
             _ => return None,
         })
@@ -106,7 +106,7 @@ impl Widen for u64 {
         if let Block::UInt64(values) = block { Some(values) } else { None }
     }
 
-    fn narrow(values: &[Self], _: DType) -> Option<Values> {
-        Some(Values::UInt64(values.to_vec()))
+    fn narrow(values: Vec<Self>, _: DType) -> Option<Values> {
+        Some(Values::UInt64(values))
     }
 }

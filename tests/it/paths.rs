@@ -38,6 +38,11 @@ async fn each_path_is_told() {
             "accumulator of labels (distinct)",
             &[],
         ),
+        (
+            "SELECT avg(wind) AS w FROM era GROUP BY time, longitude ORDER BY time, longitude",
+            "gby=[time, longitude], columns=[w]",
+            &read,
+        ),
         ("SELECT wind > 0, count(*) FROM era GROUP BY 1", "rows because", &["chunks_decoded"]),
         ("SELECT wind FROM era WHERE wind > 19", "predicate=wind", &["cells_pruned"]),
         (

@@ -18,13 +18,14 @@ use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr};
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, ChildrenPropertiesMode, EmissionType, ReplaceChildrenOptions, SchedulingType,
 };
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::{
@@ -66,8 +67,28 @@ pub struct GridAggregateExec {
 enum Stage {
     /// Partial states.
     Partial,
-    /// Final values, as this aggregate would yield them.
-    Complete(Box<AggregateExec>),
+    /// Final values.
+    Complete(Box<Complete>),
+}
+
+/// Final values, as an aggregate would yield them.
+#[derive(Debug, Clone)]
+struct Complete {
+    aggregate: AggregateExec,
+    /// The order of its rows, in which they come, where somebody may rely on it.
+    order: Option<LexOrdering>,
+    /// Which of its columns come out, and their names; `None` if all as they are.
+    projection: Option<Vec<(usize, ProjectionExpr)>>,
+}
+
+impl Complete {
+    /// The columns of the aggregate that come out.
+    fn columns(&self) -> Vec<usize> {
+        match &self.projection {
+            Some(projection) => projection.iter().map(|(column, _)| *column).collect(),
+            None => (0..self.aggregate.schema().fields().len()).collect(),
+        }
+    }
 }
 
 impl GridAggregateExec {
@@ -115,17 +136,33 @@ impl GridAggregateExec {
             Boundedness::Bounded,
         );
         let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
-        let stage = Stage::Complete(Box::new(aggregate.clone()));
-        Ok(Some(Self::new(reduction, work, stage, schema, properties)))
+        let order = properties.output_ordering().cloned();
+        let complete = Complete { aggregate: aggregate.clone(), order, projection: None };
+        Ok(Some(Self::new(reduction, work, Stage::Complete(Box::new(complete)), schema, properties)))
+    }
+
+    /// The same with the columns of `projection`, which has to leave keys out (their columns aren't made then), but no
+    /// values.
+    fn projected(&self, projection: &ProjectionExec) -> Option<Self> {
+        let Stage::Complete(complete) = &self.stage else { return None };
+        let column =
+            |expr: &ProjectionExpr| Some((expr.expr.downcast_ref::<Column>()?.index(), expr.clone()));
+        let columns = projection.expr().iter().map(column).collect::<Option<Vec<_>>>()?;
+        let (all, values) = (self.schema.fields().len(), self.reduction.aggregates.len());
+        let kept = |at: usize| columns.iter().any(|(column, _)| *column == at);
+        if complete.projection.is_some() || (0..all).all(kept) || !(all - values..all).all(kept) {
+            return None;
+        }
+        let complete = Complete { projection: Some(columns), ..Complete::clone(complete) };
+        let properties = PlanProperties::clone(projection.properties());
+        let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
+        let stage = Stage::Complete(Box::new(complete));
+        Some(Self::new(reduction, work, stage, projection.schema(), properties))
     }
 
     /// The same as `complete` in two stages, the second of which can spill, where the pool has no room for the states
     /// and values of all groups; `None` where it has, or where states can't be handed on part by part.
-    fn spilling(
-        &self,
-        complete: &AggregateExec,
-        context: &TaskContext,
-    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    fn spilling(&self, complete: &Complete, context: &TaskContext) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if !self.reduction.grouped() {
             return Ok(None);
         }
@@ -142,13 +179,17 @@ impl GridAggregateExec {
         let mut partial = Self::partial(Arc::clone(&self.reduction), work);
         partial.metrics = self.metrics.clone();
         let gathered = Arc::new(CoalescePartitionsExec::new(Arc::new(partial)));
-        let complete: Arc<dyn ExecutionPlan> = Arc::new(complete.clone());
+        let aggregate: Arc<dyn ExecutionPlan> = Arc::new(complete.aggregate.clone());
         let recompute = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        let complete = complete.replace_children(vec![gathered], recompute)?;
-        Ok(Some(match self.properties.output_ordering() {
-            Some(order) => Arc::new(SortExec::new(order.clone(), complete)),
-            None => complete,
-        }))
+        let mut stages = aggregate.replace_children(vec![gathered], recompute)?;
+        if let Some(order) = &complete.order {
+            stages = Arc::new(SortExec::new(order.clone(), stages));
+        }
+        if let Some(projection) = &complete.projection {
+            let exprs = projection.iter().map(|(_, expr)| expr.clone());
+            stages = Arc::new(ProjectionExec::try_new(exprs, stages)?);
+        }
+        Ok(Some(stages))
     }
 
     /// The same groups, of whose order nothing is declared.
@@ -156,7 +197,13 @@ impl GridAggregateExec {
         let unknown = EquivalenceProperties::new(Arc::clone(&self.schema));
         let properties = PlanProperties::clone(&self.properties).with_eq_properties(unknown);
         let (reduction, work) = (Arc::clone(&self.reduction), Arc::clone(&self.work));
-        Self::new(reduction, work, self.stage.clone(), Arc::clone(&self.schema), properties)
+        let stage = match &self.stage {
+            Stage::Partial => Stage::Partial,
+            Stage::Complete(complete) => {
+                Stage::Complete(Box::new(Complete { order: None, ..Complete::clone(complete) }))
+            }
+        };
+        Self::new(reduction, work, stage, Arc::clone(&self.schema), properties)
     }
 
     fn new(
@@ -213,10 +260,16 @@ impl DisplayAs for GridAggregateExec {
         let (touched, total) = self.work.chunks;
         let packed = self.work.cells.iter().flatten().any(|plan| plan.compares_packed(reduction));
         let paths = reduction.paths(packed);
+        let left = match &self.stage {
+            Stage::Complete(complete) if complete.projection.is_some() => &self.schema.fields()[..],
+            _ => &[],
+        };
+        let columns: Vec<_> = left.iter().map(|field| field.name().clone()).collect();
         let lists = [
             ("aggr", &aggregates),
             ("path", &paths),
             ("gby", &reduction.keys),
+            ("columns", &columns),
             ("selection", &selection),
             ("filter", &predicates),
         ];
@@ -264,31 +317,38 @@ impl ExecutionPlan for GridAggregateExec {
         apply_expression_roots(reduction.predicates.iter().chain(arguments), f)
     }
 
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        Ok(self.projected(projection).map(|projected| Arc::new(projected) as _))
+    }
+
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let partitions = self.properties.output_partitioning().partition_count();
         if partition >= partitions {
             return internal_err!("there are {partitions} partitions, not {partition}");
         }
-        if let Stage::Complete(aggregate) = &self.stage
-            && let Some(stages) = self.spilling(aggregate, &context)?
+        if let Stage::Complete(complete) = &self.stage
+            && let Some(stages) = self.spilling(complete, &context)?
         {
             return stages.execute(partition, context);
         }
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), BATCHES_AHEAD);
         let send = stream.tx();
-        match self.stage {
+        match &self.stage {
             Stage::Partial => {
                 let job = self.job(partition, &Together::new(&self.work, false), &context)?;
                 stream.spawn_blocking(move || job.emit_states(&send));
             }
-            Stage::Complete(_) => {
+            Stage::Complete(outcome) => {
                 let parts = 0..self.work.partitions.len();
                 let helping = self.reduction.aggregates.iter().all(|aggregate| aggregate.function.commutes());
                 let together = Together::new(&self.work, helping);
                 let jobs = parts.map(|part| self.job(part, &together, &context));
                 let jobs = jobs.collect::<Result<Vec<_>>>()?;
                 let schema = Arc::clone(&self.schema);
-                stream.spawn(complete(jobs, schema, send));
+                stream.spawn(complete(jobs, schema, outcome.columns(), send));
             }
         }
         Ok(stream.build())
@@ -378,7 +438,7 @@ fn emit(baseline: &BaselineMetrics, send: &Batches, batch: RecordBatch) -> Resul
 }
 
 /// Does `jobs` side by side, merges their states in order, and sends the final values.
-async fn complete(jobs: Vec<Job>, schema: SchemaRef, send: Batches) -> Result<()> {
+async fn complete(jobs: Vec<Job>, schema: SchemaRef, columns: Vec<usize>, send: Batches) -> Result<()> {
     let last = jobs.first().map(|job| (job.baseline.clone(), job.batch_size));
     let Some((baseline, batch_size)) = last else { return internal_err!("there is no work") };
     let running = jobs.into_iter().map(|job| {
@@ -401,7 +461,7 @@ async fn complete(jobs: Vec<Job>, schema: SchemaRef, send: Batches) -> Result<()
             drop(other.states);
         }
         states.try_resize(partial.memory() + partial.outcome_memory(&schema))?;
-        partial.complete(&schema, &mut |batch| {
+        partial.complete(&schema, &columns, &mut |batch| {
             sliced(&batch, batch_size, &mut |batch| emit(&baseline, &send, batch))
         })
     };

@@ -195,41 +195,38 @@ impl GroupSpace {
         Ok(GroupSet { groups, codes, id, total: absent.iter().all(|&absent| absent) })
     }
 
-    /// Key columns of groups; `code(group, component)` tells them apart.
+    /// The column of key number `key`, of groups; `code(group, component)` tells them apart.
     ///
     /// # Errors
     /// Those of arrow's `take`.
-    pub(super) fn key_columns(
+    pub(super) fn key_column(
         &self,
+        key: usize,
         groups: &[usize],
         code: impl Fn(usize, usize) -> u32,
-    ) -> Result<Vec<ArrayRef>> {
-        let column = |(component, values): &(usize, ArrayRef)| {
-            let codes = UInt32Array::from_iter_values(groups.iter().map(|&group| code(group, *component)));
-            Ok(take(values, &codes, None)?)
-        };
-        self.keys.iter().map(column).collect()
+    ) -> Result<ArrayRef> {
+        let (component, values) = &self.keys[key];
+        let codes = UInt32Array::from_iter_values(groups.iter().map(|&group| code(group, *component)));
+        Ok(take(values, &codes, None)?)
     }
 
-    /// Key columns of all groups.
+    /// The same of all groups.
     ///
     /// # Errors
-    /// As [`GroupSpace::key_columns`].
-    pub(super) fn all_key_columns(&self) -> Result<Vec<ArrayRef>> {
-        let column = |(component, values): &(usize, ArrayRef)| {
-            let (codes, stride) = (self.map.factors()[*component].cardinality, self.map.strides[*component]);
-            // Each code for `stride` groups, over and over.
-            let period = codes as usize * stride;
-            let mut column = Vec::with_capacity(self.map.groups());
-            for code in 0..codes {
-                column.resize(column.len() + stride, code);
-            }
-            for _ in 1..self.map.groups() / period.max(1) {
-                column.extend_from_within(..period);
-            }
-            Ok(take(values, &UInt32Array::from(column), None)?)
-        };
-        self.keys.iter().map(column).collect()
+    /// As [`GroupSpace::key_column`].
+    pub(super) fn whole_key_column(&self, key: usize) -> Result<ArrayRef> {
+        let (component, values) = &self.keys[key];
+        let (codes, stride) = (self.map.factors()[*component].cardinality, self.map.strides[*component]);
+        // Each code for `stride` groups, over and over.
+        let period = codes as usize * stride;
+        let mut column = Vec::with_capacity(self.map.groups());
+        for code in 0..codes {
+            column.resize(column.len() + stride, code);
+        }
+        for _ in 1..self.map.groups() / period.max(1) {
+            column.extend_from_within(..period);
+        }
+        Ok(take(values, &UInt32Array::from(column), None)?)
     }
 }
 

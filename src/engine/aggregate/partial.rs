@@ -9,7 +9,7 @@ use super::work::Work;
 use crate::codec::Piece;
 use crate::engine::external;
 use crate::reduce::expr::{Kept, Segment};
-use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised};
+use crate::reduce::{Accumulators, ChunkReducer, GroupMap, Localised, Reading};
 use crate::tensor::{Part, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
 use datafusion::arrow::compute::{cast, take};
@@ -25,7 +25,8 @@ pub(super) struct Partial {
     set: Option<usize>,
     /// Groups of the cells that are added.
     map: Arc<GroupMap>,
-    /// Cells of each group that were seen: of the selection, or the rows that the predicates keep.
+    /// Cells of each group that were seen: of the selection, or the rows that the predicates keep. Empty while there
+    /// are none.
     cells: Vec<u64>,
     /// For each aggregate that geometry decides: its counts, once there are any.
     counts: Vec<Option<Vec<u64>>>,
@@ -37,6 +38,9 @@ pub(super) struct Partial {
 
 /// How a sink ends: in states or in values.
 type FinishSink = fn(&mut Sink, &[Aggregate], bool) -> Result<Vec<(usize, Outcome)>>;
+
+/// How a pass ends, for an aggregate: in states or in values.
+type ReadPass = fn(&Aggregate, &Reading<'_>, bool) -> Result<Outcome>;
 
 /// What an aggregate has come to, one row for each group.
 pub(super) enum Outcome {
@@ -54,7 +58,7 @@ impl Partial {
             work: Arc::clone(work),
             set: None,
             map: Arc::clone(map),
-            cells: vec![0; map.groups()],
+            cells: Vec::new(),
             counts: vec![None; reduction.aggregates.len()],
             states: work.passes.iter().map(|pass| pass.start.clone()).collect(),
             sinks: Default::default(),
@@ -80,7 +84,7 @@ impl Partial {
     /// # Errors
     /// Those of the kernels.
     pub(super) fn count(&mut self, part: &Part) -> Result<()> {
-        ChunkReducer::new(part, &self.map).count_rows(&mut self.cells).map_err(external)?;
+        ChunkReducer::new(part, &Arc::clone(&self.map)).count_rows(self.counted()).map_err(external)?;
         for (aggregate, counts) in self.reduction.aggregates.iter().zip(&mut self.counts) {
             let Path::Arithmetic(selection) = &aggregate.path else { continue };
             let counts = counts.get_or_insert_with(|| vec![0; self.map.groups()]);
@@ -90,6 +94,12 @@ impl Partial {
             }
         }
         Ok(())
+    }
+
+    /// The cells of each group.
+    fn counted(&mut self) -> &mut [u64] {
+        self.cells.resize(self.map.groups(), 0);
+        &mut self.cells
     }
 
     /// The states of pass number `index`, made when first asked for.
@@ -133,7 +143,7 @@ impl Partial {
         let Course { plan, flow, .. } = course;
         if plan.decides {
             let kept = flow.gate.map_or(Kept::All, |gate| tile.machine.kept(gate));
-            count(tile.segments, kept, reducer, &mut self.cells)?;
+            count(tile.segments, kept, reducer, self.counted())?;
         }
         let mut sinks = self.sinks[plan.side as usize].iter_mut().zip(&flow.sinks);
         sinks.try_for_each(|(sink, plan)| sink.add(plan, tile, reducer, self.map.groups()))
@@ -153,7 +163,7 @@ impl Partial {
         reducer: &mut ChunkReducer<'_>,
     ) -> Result<()> {
         if course.plan.decides {
-            count(&[Segment { first, len: piece.len() }], kept, reducer, &mut self.cells)?;
+            count(&[Segment { first, len: piece.len() }], kept, reducer, self.counted())?;
         }
         let mut sinks = self.sinks[course.plan.side as usize].iter_mut();
         sinks.try_for_each(|sink| sink.add_piece(first, piece, kept, reducer))
@@ -167,7 +177,7 @@ impl Partial {
     pub(super) fn answer(&mut self, plan: &CellsPlan, part: &Part) -> Result<bool> {
         let Some(answers) = plan.answers(&self.reduction, part, &self.map) else { return Ok(false) };
         if plan.decides {
-            ChunkReducer::new(part, &self.map).count_rows(&mut self.cells).map_err(external)?;
+            ChunkReducer::new(part, &Arc::clone(&self.map)).count_rows(self.counted()).map_err(external)?;
         }
         for (sink, answer) in self.sinks[plan.side as usize].iter_mut().zip(&answers) {
             sink.add_answer(answer, part, &self.map)?;
@@ -180,7 +190,10 @@ impl Partial {
     /// # Errors
     /// Those of accumulators.
     pub(super) fn merge(&mut self, other: Self) -> Result<()> {
-        self.cells.iter_mut().zip(other.cells).for_each(|(cells, more)| *cells += more);
+        match self.cells.is_empty() {
+            true => self.cells = other.cells,
+            false => self.cells.iter_mut().zip(other.cells).for_each(|(cells, more)| *cells += more),
+        }
         for (counts, more) in self.counts.iter_mut().zip(other.counts) {
             match (counts, more) {
                 (Some(counts), Some(more)) => counts.iter_mut().zip(more).for_each(|(n, more)| *n += more),
@@ -216,7 +229,7 @@ impl Partial {
         let add = |into: &mut [u64], from: &[u64]| {
             from.iter().zip(&targets).for_each(|(&count, &target)| into[target] += count);
         };
-        add(&mut rolled.cells, &self.cells);
+        add(rolled.counted(), &self.cells);
         for (into, from) in rolled.counts.iter_mut().zip(&self.counts) {
             *into = from.as_ref().map(|from| {
                 let mut counts = vec![0; total];
@@ -254,33 +267,38 @@ impl Partial {
         (0..self.reduction.sets.len()).try_for_each(|set| emit(self.rolled_up(set)?.states_batch(None)?))
     }
 
-    /// The groups that exist, with their keys and final values: batches of the final aggregate's schema, `schema`,
-    /// one for each grouping set.
+    /// The groups that exist, with their keys and final values: batches, one for each grouping set, of `columns` of the
+    /// final aggregate, which make up `schema`.
     ///
     /// # Errors
     /// As [`Partial::finish`].
     pub(super) fn complete(
         mut self,
         schema: &SchemaRef,
+        columns: &[usize],
         emit: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()> {
         if self.reduction.sets.is_empty() {
-            return emit(self.values_batch(schema)?);
+            return emit(self.values_batch(schema, columns)?);
         }
-        (0..self.reduction.sets.len()).try_for_each(|set| emit(self.rolled_up(set)?.values_batch(schema)?))
+        let mut sets = 0..self.reduction.sets.len();
+        sets.try_for_each(|set| emit(self.rolled_up(set)?.values_batch(schema, columns)?))
     }
 
     fn states_batch(&mut self, local: Option<&Localised>) -> Result<RecordBatch> {
-        let states = self.outcomes(Sink::states)?.into_iter().flat_map(|outcome| match outcome {
+        let read: ReadPass =
+            |aggregate, reading, grouped| states::columns(aggregate, reading, grouped).map(Outcome::States);
+        let states = self.outcomes(Sink::states, read)?.into_iter().flat_map(|outcome| match outcome {
             Outcome::States(states) => states,
             Outcome::Value(value) => vec![value],
         });
         let states = states.collect();
-        self.assemble(states, local, &self.reduction.schema)
+        let schema = &self.reduction.schema;
+        self.assemble(states, local, schema, 0..schema.fields().len())
     }
 
-    fn values_batch(&mut self, schema: &SchemaRef) -> Result<RecordBatch> {
-        let outcomes = self.outcomes(Sink::values)?;
+    fn values_batch(&mut self, schema: &SchemaRef, columns: &[usize]) -> Result<RecordBatch> {
+        let outcomes = self.outcomes(Sink::values, states::read)?;
         let grouped = self.reduction.grouped();
         let values =
             outcomes.into_iter().zip(&self.reduction.aggregates).map(|(outcome, aggregate)| match outcome {
@@ -288,13 +306,13 @@ impl Partial {
                 Outcome::Value(value) => Ok(value),
             });
         let values = values.collect::<Result<_>>()?;
-        self.assemble(values, None, schema)
+        self.assemble(values, None, schema, columns.iter().copied())
     }
 
-    /// What each aggregate has come to, for all groups; `finish` says how a sink ends.
-    fn outcomes(&mut self, finish: FinishSink) -> Result<Vec<Outcome>> {
+    /// What each aggregate has come to, for all groups; `finish` says how a sink ends, `read` how a pass does.
+    fn outcomes(&mut self, finish: FinishSink, read: ReadPass) -> Result<Vec<Outcome>> {
         let mut outcomes = self.arithmetic_columns();
-        self.direct_columns(&mut outcomes)?;
+        self.direct_columns(&mut outcomes, read)?;
         let grouped = self.reduction.grouped();
         for sink in self.sinks.iter_mut().flatten() {
             for (index, outcome) in finish(sink, &self.reduction.aggregates, grouped)? {
@@ -314,53 +332,68 @@ impl Partial {
     }
 
     /// Fills in what passes have accumulated, and notes which groups they have seen.
-    fn direct_columns(&mut self, columns: &mut [Option<Outcome>]) -> Result<()> {
+    fn direct_columns(&mut self, columns: &mut [Option<Outcome>], read: ReadPass) -> Result<()> {
         for (states, pass) in self.states.iter_mut().zip(&self.work.passes) {
             let Some(states) = states else { continue };
             let reading = states.read();
-            self.cells.iter_mut().zip(reading.counts).for_each(|(cells, count)| *cells |= count);
+            match self.cells.is_empty() {
+                true => self.cells = reading.counts.to_vec(),
+                false => {
+                    self.cells.iter_mut().zip(reading.counts).for_each(|(cells, count)| *cells |= count);
+                }
+            }
             for &index in &pass.aggregates {
                 let aggregate = &self.reduction.aggregates[index];
-                let states = states::columns(aggregate, &reading, self.reduction.grouped())?;
-                columns[index] = Some(Outcome::States(states));
+                columns[index] = Some(read(aggregate, &reading, self.reduction.grouped())?);
             }
         }
+        self.counted();
         Ok(())
     }
 
-    /// Keys beside the columns of aggregates, of the groups that exist; a group of all cells always does.
+    /// Some `columns` of the keys and, after them, of `aggregates`, of the groups that exist; a group of all cells
+    /// always does.
     fn assemble(
         &self,
         aggregates: Vec<ArrayRef>,
         local: Option<&Localised>,
         schema: &SchemaRef,
+        columns: impl Iterator<Item = usize>,
     ) -> Result<RecordBatch> {
         let set = self.set.map(|set| &self.reduction.sets[set]);
         let space = set.map_or(&self.reduction.groups, |set| &set.groups);
         let total = set.map_or(!self.reduction.grouped(), |set| set.total);
-        let exists = self.cells.iter().enumerate().filter(|&(_, &cells)| cells > 0 || total);
-        let groups: Vec<usize> = exists.map(|(group, _)| group).collect();
-        let all = groups.len() == self.map.groups();
-        let mut columns = match local {
-            Some(local) => {
-                space.key_columns(&groups, |group, component| local.global_code(group, component))?
-            }
-            None if all => space.all_key_columns()?,
-            None => space.key_columns(&groups, |group, component| self.map.code(group, component))?,
+        let exists = |cells: u64| cells > 0 || total;
+        let all = self.cells.iter().all(|&cells| exists(cells));
+        let groups: Vec<usize> = match all && local.is_none() {
+            true => Vec::new(),
+            false => (0..self.cells.len()).filter(|&group| exists(self.cells[group])).collect(),
         };
-        if let Some(set) = set {
-            let ids = UInt64Array::from_value(set.id, groups.len());
-            columns.push(cast(&ids, schema.field(columns.len()).data_type())?);
-        }
-        if all {
-            columns.extend(aggregates);
-        } else {
-            let indices = UInt64Array::from_iter_values(groups.iter().map(|&group| group as u64));
-            for column in aggregates {
-                columns.push(take(&column, &indices, None)?);
+        let rows = if all { self.cells.len() } else { groups.len() };
+        let indices = || UInt64Array::from_iter_values(groups.iter().map(|&group| group as u64));
+        let indices = (!all).then(indices);
+        let keys = space.keys.len();
+        let column = |at: usize| match (at.checked_sub(keys), set, &indices) {
+            (None, ..) => match (local, all) {
+                (Some(local), _) => {
+                    space.key_column(at, &groups, |group, component| local.global_code(group, component))
+                }
+                (None, true) => space.whole_key_column(at),
+                (None, false) => {
+                    space.key_column(at, &groups, |group, component| self.map.code(group, component))
+                }
+            },
+            (Some(0), Some(set), _) => {
+                let id = schema.field(at).data_type();
+                Ok(cast(&UInt64Array::from_value(set.id, rows), id)?)
             }
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(groups.len()));
+            (Some(nth), _, None) => Ok(Arc::clone(&aggregates[nth - usize::from(set.is_some())])),
+            (Some(nth), _, Some(indices)) => {
+                Ok(take(&aggregates[nth - usize::from(set.is_some())], indices, None)?)
+            }
+        };
+        let columns = columns.map(column).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
     }
 }

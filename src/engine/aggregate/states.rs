@@ -5,6 +5,7 @@
 
 use super::function::{Aggregate, Function};
 use super::native::Native;
+use super::partial::Outcome;
 use crate::codec::Values;
 use crate::engine::types;
 use crate::reduce::{Moments, Reading, Sums};
@@ -60,6 +61,25 @@ pub(super) fn columns(aggregate: &Aggregate, reading: &Reading<'_>, grouped: boo
     }
 }
 
+/// What `aggregate` has come to in each group of `reading`: values where these are at hand, else its state columns.
+///
+/// # Errors
+/// As [`columns`].
+pub(super) fn read(aggregate: &Aggregate, reading: &Reading<'_>, grouped: bool) -> Result<Outcome> {
+    let doubles = grouped && *aggregate.expr.field().data_type() == DataType::Float64;
+    let value = match (aggregate.function, &reading.sums, &reading.moments) {
+        (Function::Avg, Some(Sums::Float(sums)), _) if doubles => means(sums.iter().copied(), reading.counts),
+        (Function::Avg, Some(Sums::Int(sums)), _) if doubles => {
+            means(sums.iter().map(|&sum| sum as f64), reading.counts)
+        }
+        (Function::Moments, _, Some(moments)) if doubles => {
+            deviations(aggregate, &moments.m2, reading.counts)
+        }
+        _ => return columns(aggregate, reading, grouped).map(Outcome::States),
+    };
+    Ok(Outcome::Value(value))
+}
+
 /// State columns of `aggregate` for groups of which no cell was seen: as an accumulator of DataFusion's has them
 /// that was never fed.
 ///
@@ -84,17 +104,11 @@ pub(super) fn value(aggregate: &Aggregate, states: Vec<ArrayRef>, grouped: bool)
         (Function::Edge, [state, ..]) if same(state) => return Ok(Arc::clone(state)),
         (Function::Avg, [counts, sums]) if doubles(sums) => {
             let (counts, sums) = (counts.as_primitive::<UInt64Type>(), sums.as_primitive::<Float64Type>());
-            let means = sums.values().iter().zip(counts.values()).map(|(sum, &count)| sum / count as f64);
-            return Ok(Arc::new(Float64Array::new(means.collect(), sums.nulls().cloned())));
+            return Ok(means(sums.values().iter().copied(), counts.values()));
         }
         (Function::Moments, [counts, _, m2]) if doubles(m2) => {
             let (counts, m2) = (counts.as_primitive::<UInt64Type>(), m2.as_primitive::<Float64Type>());
-            let (unseen, root) = deviation(aggregate);
-            let seen = BooleanBuffer::collect_bool(counts.len(), |group| counts.value(group) > unseen);
-            let variance = |(m2, &count): (&f64, &u64)| m2 / count.saturating_sub(unseen) as f64;
-            let variances = m2.values().iter().zip(counts.values()).map(variance);
-            let values = variances.map(|variance| if root { variance.sqrt() } else { variance });
-            return Ok(Arc::new(Float64Array::new(values.collect(), Some(NullBuffer::new(seen)))));
+            return Ok(deviations(aggregate, m2.values(), counts.values()));
         }
         _ => {}
     }
@@ -102,6 +116,21 @@ pub(super) fn value(aggregate: &Aggregate, states: Vec<ArrayRef>, grouped: bool)
     let mut native = Native::try_new(aggregate, groups, grouped)?;
     native.merge(&states, &(0..groups).collect::<Vec<_>>(), groups)?;
     native.values()
+}
+
+/// Means; NULL for groups without cells.
+fn means(sums: impl Iterator<Item = f64>, counts: &[u64]) -> ArrayRef {
+    let means = sums.zip(counts).map(|(sum, &count)| sum / count as f64);
+    Arc::new(Float64Array::new(means.collect(), seen(counts)))
+}
+
+/// Variances or standard deviations, as `aggregate` wants them; NULL for groups of too few cells.
+fn deviations(aggregate: &Aggregate, m2: &[f64], counts: &[u64]) -> ArrayRef {
+    let (unseen, root) = deviation(aggregate);
+    let seen = BooleanBuffer::collect_bool(counts.len(), |group| counts[group] > unseen);
+    let variances = m2.iter().zip(counts).map(|(m2, &count)| m2 / count.saturating_sub(unseen) as f64);
+    let values = variances.map(|variance| if root { variance.sqrt() } else { variance });
+    Arc::new(Float64Array::new(values.collect(), Some(NullBuffer::new(seen))))
 }
 
 /// The degrees of freedom that a variance takes off (ddof), and whether its root is wanted.
@@ -116,7 +145,7 @@ fn missing<T>(what: &str) -> Result<T> {
     internal_err!("{what} weren't accumulated")
 }
 
-fn sums<'a>(reading: &'a Reading<'_>) -> Result<&'a Sums> {
+fn sums<'a, 'r>(reading: &'a Reading<'r>) -> Result<&'a Sums<'r>> {
     reading.sums.as_ref().map_or_else(|| missing("sums"), Ok)
 }
 
@@ -126,14 +155,14 @@ fn seen(counts: &[u64]) -> Option<NullBuffer> {
     (seen.null_count() > 0).then_some(seen)
 }
 
-fn floats(sums: &Sums) -> ScalarBuffer<f64> {
+fn floats(sums: &Sums<'_>) -> ScalarBuffer<f64> {
     match sums {
-        Sums::Float(sums) => sums.clone().into(),
+        Sums::Float(sums) => sums.to_vec().into(),
         Sums::Int(sums) => sums.iter().map(|&sum| sum as f64).collect(),
     }
 }
 
-fn sum_column(aggregate: &Aggregate, sums: &Sums, counts: &[u64], state: &DataType) -> Result<ArrayRef> {
+fn sum_column(aggregate: &Aggregate, sums: &Sums<'_>, counts: &[u64], state: &DataType) -> Result<ArrayRef> {
     let seen = seen(counts);
     Ok(match (state, sums) {
         (DataType::Float64, sums) => Arc::new(Float64Array::new(floats(sums), seen)),

@@ -1,8 +1,9 @@
-//! How much freed memory the command keeps.
+//! How much freed memory a process keeps that runs queries: the command, and a Python with an engine in it.
 //!
 //! Tables of groups and columns of a result are as long as half a megabyte or more. The allocator of glibc gives such
 //! blocks back to the system when they are freed, and the next query faults every page of them in again: for 65,160
-//! groups that took half of the time. Here it keeps what a query or two of that size need.
+//! groups that took half of the time. Here it keeps what a query or two of that size need, which is about what it keeps by
+//! itself once a block of 32 MB was freed.
 
 /// Blocks of more bytes are given back at once.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -16,8 +17,8 @@ const KEPT: i32 = 64 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const STEP: i32 = 16 << 20;
 
-/// To be called before there are other threads. Where it can't be said, the allocator does as it likes.
-pub(super) fn keep_freed_memory() {
+/// Has freed memory kept. Best said before there are other threads; where it can't be said, the allocator does as it likes.
+pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (parameter, bytes) in
         [(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, KEPT), (libc::M_TOP_PAD, STEP)]
