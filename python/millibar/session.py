@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from abc import ABC, abstractmethod
@@ -16,8 +17,10 @@ from . import _millibar
 from ._errors import OptionError, UnknownOptionError
 from .result import Result
 
-Option = Union[str, bool, int, float, Sequence[Union[str, int]], Mapping[str, Union[str, int]], None]
-"""Value of an option: lists are written with commas between, mappings as ``key=value`` with commas between."""
+Option = Union[str, bool, int, float, Sequence[Union[str, int]], Mapping[str, Any], None]
+"""Value of an option: lists are written with commas between, mappings as ``key=value`` with commas between
+(``storage_options`` as JSON).
+"""
 
 _FORMATS = {
     ".parquet": "PARQUET",
@@ -96,7 +99,8 @@ class LocalSession(Session):
         ``source`` is one of
 
         - a path, glob, ``{pattern}`` or URL of tensor files, or a list of them, with ``options`` as in
-          ``CREATE EXTERNAL TABLE ... OPTIONS`` (``variables="temperature_{level}hPa"``; ``millibar.OPTIONS`` has all).
+          ``CREATE EXTERNAL TABLE ... OPTIONS`` (``variables="temperature_{level}hPa"``; ``millibar.OPTIONS`` has all);
+          ``storage_options={"key": ..., "secret": ..., "region": ...}`` is how their stores are reached.
           Variables on several grids become several tables, ``name_<dims>``;
         - a path of a ``.parquet``, ``.csv``, ``.json``, ``.arrow`` or ``.avro`` file, or anything with ``format="parquet"``
           and the like, with DataFusion's options of that format (``has_header=False``);
@@ -205,7 +209,19 @@ def _stream(source: Any) -> Any:
 
 
 def _texts(options: Mapping[str, Option]) -> dict[str, str]:
-    return {key: _text(value) for key, value in options.items() if value is not None}
+    return {
+        key: as_json(value) if key == "storage_options" and isinstance(value, Mapping) else _text(value)
+        for key, value in options.items()
+        if value is not None
+    }
+
+
+def as_json(options: Mapping[str, Any]) -> str:
+    """Options of stores as one text."""
+    try:
+        return json.dumps(dict(options), sort_keys=True)
+    except TypeError as error:
+        raise OptionError(f"storage_options: {error}") from None
 
 
 def _text(value: Option) -> str:

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, Union
 
 import numpy as np
@@ -24,7 +24,7 @@ from xarray.core import indexing
 from . import _millibar
 from ._arrays import Axis, Index, arrange, of_bits, stored_dtype, with_nan
 from ._errors import OptionError
-from .session import SCHEMES
+from .session import SCHEMES, as_json
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,8 @@ class FileArray:
     """A variable in files: how to open them, and which variable it is."""
 
     items: tuple[str, ...]
-    options: tuple[tuple[str, str], ...]
+    options: tuple[tuple[str, str], ...] = field(repr=False)
+    """As in SQL. Credentials may be among them: they aren't shown, but pickled."""
     name: str
     at: tuple[int, int]
     """Its table among those that the files make, and its column."""
@@ -133,6 +134,8 @@ def _pairs(options: Mapping[str, object]) -> list[tuple[str, str]]:
     """Options as SQL spells them; those that are ``None`` aren't given."""
 
     def text(value: object) -> str:
+        if isinstance(value, Mapping):
+            return as_json(value)
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, (str, int, float)):
@@ -227,17 +230,13 @@ def _names(names: str | Iterable[str] | None) -> set[str]:
 class _Request:
     items: list[str]
     single: bool
-    options: list[tuple[str, str]]
+    options: list[tuple[str, str]] = field(repr=False)
 
     @classmethod
     def of(cls, source: Source, **options: Any) -> _Request:
         items, single = absolute(source)
-        verify, storage = options["verify_hash"], options.pop("storage_options")
-        if storage and any("://" in item for item in items):
-            raise OptionError(
-                "storage_options: credentials and regions of stores come from the environment "
-                "(AWS_ACCESS_KEY_ID, AWS_REGION, ...), so that they aren't pickled with arrays"
-            )
+        verify = options["verify_hash"]
+        options["storage_options"] = options["storage_options"] or None
         options["verify_hash"] = ("full" if verify else None) if isinstance(verify, bool) else verify
         options["decode_times"] = None if options["decode_times"] else False
         options["missing"] = None if options["missing"] == "error" else options["missing"]
@@ -312,7 +311,9 @@ class MillibarBackendEntrypoint(BackendEntrypoint):
         range_threshold
             The largest share of an object that is read in part, 0 to 1; above it, it is decoded as a whole.
         storage_options
-            For files far away, refused unless empty: their credentials come from the environment. Ignored for others.
+            How the stores of remote files are reached, where that isn't left to the environment: names of their clients
+            (``aws_access_key_id``, ``region``) or of fsspec (``key``, ``secret``, ``endpoint_url``, ``anon``). They travel
+            with the arrays to other processes. Ignored for other files.
         verify_hash
             ``True``: objects that are decoded as a whole have to have the hash that is stored; ``"always"``: those that
             are read in part, too.

@@ -3,7 +3,7 @@
 use super::index;
 use super::options::{bad, split_list};
 use super::pattern::{Placeholder, Template, is_template};
-use crate::source::{Address, Listed, Scheme, Source, Stamp, Url, open_all, remote};
+use crate::source::{Address, Listed, Scheme, Source, Stamp, StorageOptions, Url, open_all, remote};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::fmt;
@@ -120,6 +120,19 @@ impl Location {
         Ok(Self { items })
     }
 
+    /// The same files, those in stores reached as `storage` says.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for names that one of the stores doesn't know.
+    pub(super) fn with_storage(mut self, storage: &StorageOptions) -> Result<Self> {
+        for item in &mut self.items {
+            if let Item::Url(url) | Item::Pattern { folder: url, .. } = item {
+                *url = url.clone().with_storage(storage)?;
+            }
+        }
+        Ok(self)
+    }
+
     /// Where the index of this location, opened with `options` (none for the defaults), belongs.
     pub(super) fn index_path(&self, options: &[(String, String)]) -> Address {
         let (folder, stem, mut rest) = match self.items.as_slice() {
@@ -146,8 +159,9 @@ impl Location {
             "" => format!("{stem}.{extension}"),
             rest => format!("{stem}-{:08x}.{extension}", xxh3_64(rest.as_bytes()) as u32),
         };
-        match Url::parse(&folder) {
-            Ok(Some(url)) => Address::Url(url.with_key(&format!("{}{name}", url.key()))),
+        // The folder of a URL is in the store of the first item, and reached alike.
+        match (Url::parse(&folder), self.items.first().and_then(Item::url)) {
+            (Ok(Some(folder)), Some(url)) => Address::Url(url.with_key(&format!("{}{name}", folder.key()))),
             _ => Address::Path(Path::new(&folder).join(name)),
         }
     }
@@ -194,6 +208,14 @@ impl Location {
 }
 
 impl Item {
+    /// The URL that it is, or that it is below of.
+    fn url(&self) -> Option<&Url> {
+        match self {
+            Item::Url(url) | Item::Pattern { folder: url, .. } => Some(url),
+            Item::Path(_) | Item::Template(_) => None,
+        }
+    }
+
     fn names(&self) -> Vec<Placeholder> {
         match self {
             Item::Path(_) | Item::Url(_) => Vec::new(),

@@ -32,6 +32,7 @@ pub fn open(location: &Location, options: &OpenOptions) -> Result<Dataset> {
 /// # Errors
 /// As [`open`].
 pub fn open_or_empty(location: &Location, options: &OpenOptions) -> Result<Dataset> {
+    let location = &location.clone().with_storage(&options.storage)?;
     let files = location.resolve()?;
     let dataset = match index::find(location, &files, options, &options.limits)? {
         Found::Fresh(dataset) => dataset,

@@ -3,7 +3,7 @@
 use super::index::{self, IndexUse};
 use super::pattern::NamePattern;
 use crate::codec::Verify;
-use crate::source::Address;
+use crate::source::{Address, STORAGE_OPTION, StorageOptions};
 use crate::tgm::Limits;
 use crate::{Error, Result};
 
@@ -119,6 +119,12 @@ pub const OPTIONS: &[OptionDoc] = &[
         help: "Whether an index written by `millibar index` is used: if it is there and fresh, never, or with an error \
                if it isn't.",
     },
+    OptionDoc {
+        name: "storage_options",
+        values: "a JSON object such as `{\"region\": \"eu-west-1\", \"anon\": true}`; also one by one, as `aws.region`",
+        default: "the environment",
+        help: "How the stores of remote files are reached: [all names](#how-stores-are-reached). Values are never shown.",
+    },
 ];
 
 /// What a hole in a cube is.
@@ -173,6 +179,8 @@ pub struct OpenOptions {
     pub limits: Limits,
     /// Whether an index is used.
     pub index: IndexUse,
+    /// How stores are reached, where that isn't left to the environment.
+    pub storage: StorageOptions,
 }
 
 impl Default for OpenOptions {
@@ -193,6 +201,7 @@ impl Default for OpenOptions {
             verify_hash: Verify::Off,
             limits: Limits::default(),
             index: IndexUse::Auto,
+            storage: StorageOptions::default(),
         }
     }
 }
@@ -242,6 +251,8 @@ impl OpenOptions {
             }
             "limits" => self.limits = value.parse()?,
             "index" => self.index = index_use(key, value)?,
+            STORAGE_OPTION => self.storage.add_json(value)?,
+            _ if self.storage.set(key, value)? => {}
             _ => {
                 let names: Vec<_> = OPTIONS.iter().map(|o| o.name).collect();
                 return Err(bad(key, value, format!("no such option; there are {}", names.join(", "))));
@@ -372,6 +383,7 @@ mod tests {
             ("verify_hash", "full"),
             ("limits", "objects=7"),
             ("index", "data/x.mbx"),
+            ("storage_options", "{\"region\": \"x\"}"),
         ];
         assert_eq!(values.map(|(key, _)| key).to_vec(), OPTIONS.iter().map(|o| o.name).collect::<Vec<_>>());
         let got = OpenOptions::from_pairs(values).unwrap();
@@ -391,6 +403,7 @@ mod tests {
         assert_eq!(got.range_threshold, Some(0.25));
         assert_ne!(got.verify_hash, default.verify_hash);
         assert_eq!(got.index, IndexUse::At(Address::parse("data/x.mbx").unwrap()));
+        assert!(!got.storage.is_empty() && default.storage.is_empty());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Where a file is: a path, or a URL of an object store or web server.
 
-use super::{LocalFile, Source, Stamp, remote};
+use super::{LocalFile, Source, Stamp, StorageOptions, remote};
 use crate::{Error, Result};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -30,13 +30,14 @@ pub enum Scheme {
     Https,
 }
 
-/// A URL, cut into its parts.
+/// A URL, cut into its parts, and how its store is reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
     scheme: Scheme,
     text: Arc<str>,
     /// Where the key begins in `text`, after the slash.
     key_at: usize,
+    storage: StorageOptions,
 }
 
 const SCHEMES: [(&str, Scheme); 5] = [
@@ -69,7 +70,7 @@ impl Url {
             return bad("expected a bucket or host after `://`");
         }
         let key_at = (scheme.len() + "://".len() + authority + 1).min(text.len());
-        Ok(Some(Self { scheme: *known, text: text.into(), key_at }))
+        Ok(Some(Self { scheme: *known, text: text.into(), key_at, storage: StorageOptions::default() }))
     }
 
     /// Its kind.
@@ -107,7 +108,23 @@ impl Url {
     #[must_use]
     pub fn with_key(&self, key: &str) -> Self {
         let root = self.root();
-        Self { scheme: self.scheme, text: format!("{root}/{key}").into(), key_at: root.len() + 1 }
+        let text = format!("{root}/{key}").into();
+        Self { scheme: self.scheme, text, key_at: root.len() + 1, storage: self.storage.clone() }
+    }
+
+    /// The same URL, reached as `storage` says.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for names that its store doesn't know.
+    pub fn with_storage(self, storage: &StorageOptions) -> Result<Self> {
+        storage.of(self.scheme)?;
+        Ok(Self { storage: storage.clone(), ..self })
+    }
+
+    /// How its store is reached, where that isn't left to the environment.
+    #[cfg(feature = "remote")]
+    pub(super) fn storage(&self) -> &StorageOptions {
+        &self.storage
     }
 }
 
@@ -126,6 +143,17 @@ impl Address {
         match text.strip_prefix("file://") {
             Some(path) => Ok(Path::new(path).into()),
             None => Ok(Url::parse(text)?.map_or_else(|| Path::new(text).into(), Self::Url)),
+        }
+    }
+
+    /// The same address, reached as `storage` says if it is a URL.
+    ///
+    /// # Errors
+    /// As [`Url::with_storage`].
+    pub fn with_storage(self, storage: &StorageOptions) -> Result<Self> {
+        match self {
+            Self::Path(_) => Ok(self),
+            Self::Url(url) => url.with_storage(storage).map(Self::Url),
         }
     }
 

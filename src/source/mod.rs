@@ -15,6 +15,7 @@ pub(crate) mod remote;
 #[cfg(feature = "remote")]
 pub(crate) mod remote;
 mod resident;
+mod storage;
 
 pub(crate) use address::open_all;
 pub use address::{Address, Scheme, Url};
@@ -24,6 +25,8 @@ pub use memory::Memory;
 pub use new_file::NewFile;
 #[cfg(feature = "remote")]
 pub use remote::{RemoteFile, RemoteOptions};
+pub(crate) use storage::OPTION as STORAGE_OPTION;
+pub use storage::StorageOptions;
 
 use crate::{Error, Result};
 use std::fmt;

@@ -1,8 +1,9 @@
 //! What holds for every pipeline: ranges equal slices of the full decode, a visit hands out what was asked for and
 //! no more, ranges decode a small part of a large object, and damaged payloads never panic.
 
+use crate::fuzzed::Far;
 use crate::{corpus, memory};
-use millibar::codec::{Block, DecodeStats, ElementRange, Piece, Pipeline, Scratch, Values};
+use millibar::codec::{Block, DecodeStats, ElementRange, Piece, Pipeline, Region, Scratch, Values};
 use millibar::source::{Bytes, LocalFile};
 use millibar::tgm::{File, Limits, Object};
 use millibar::{Error, each_dtype};
@@ -117,6 +118,33 @@ fn ranges_are_slices_of_the_full_decode() {
         );
         let got = got.map_err(|e| TestCaseError::fail(e.to_string()))?;
         prop_assert!(le_bytes(&got) == want, "{}: {ranges:?}", sample.object.place);
+        Ok(())
+    });
+}
+
+#[test]
+fn ranges_that_are_fetched_are_slices_of_the_full_decode() {
+    let samples = samples();
+    if samples.is_empty() {
+        return;
+    }
+    let visits = prop::collection::vec(case(samples.len()), 1..3);
+    let scratch = std::cell::RefCell::new(Scratch::default());
+    run(1500, visits, |visits| {
+        // One object, visited several times, for what a visit learns is kept.
+        let sample = &samples[visits[0].0];
+        let far = Far::new(sample.region.clone());
+        let pipeline = Pipeline::try_new(&sample.object, &Limits::default()).unwrap();
+        for (_, parts, threshold) in &visits {
+            let ranges = ranges_of(sample, parts);
+            let want: Vec<u8> = ranges.iter().flat_map(|range| sample.slice(range)).copied().collect();
+            let mut lent = Bytes::new();
+            let region = Region::of(&far, 0..sample.region.len() as u64, &mut lent).unwrap();
+            let (scratch, stats) = (&mut scratch.borrow_mut(), &mut DecodeStats::default());
+            let got = pipeline.decode_ranges(region, &ranges, *threshold, scratch, stats);
+            let got = got.map_err(|e| TestCaseError::fail(e.to_string()))?;
+            prop_assert!(le_bytes(&got) == want, "{}: {ranges:?}", sample.object.place);
+        }
         Ok(())
     });
 }

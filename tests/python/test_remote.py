@@ -154,3 +154,14 @@ def test_variables_of_the_environment_are_checked(millibar, store):
     environment = {**store[0], "MILLIBAR_REMOTE_TIMEOUT": "soon"}
     failed = millibar.run("info", "s3://weather/2026/temperature_20260401.tgm", env=environment, check=False)
     assert failed.returncode == 1 and "MILLIBAR_REMOTE_TIMEOUT" in failed.stderr
+
+
+def test_options_stand_in_for_the_environment(millibar, store):
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    said = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1", "endpoint": store[0]["AWS_ENDPOINT"]}
+    flags = [flag for key, value in said.items() for flag in ("--option", f"aws.{key}={value}")]
+    location = "s3://weather/2026/temperature_20260401.tgm"
+    out = millibar.run("info", "--json", *flags, location, env=bare).stdout
+    assert json.loads(out) == json.loads(millibar.run("info", "--json", location, env=store[0]).stdout)
+    failed = millibar.run("info", *flags, "--option", "aws.regoin=x", location, env=bare, check=False)
+    assert failed.returncode == 1 and "aws.regoin" in failed.stderr and "region" in failed.stderr

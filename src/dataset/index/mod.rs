@@ -188,7 +188,7 @@ pub(super) fn find(
     let at = match &options.index {
         IndexUse::Off => return Ok(Found::Not(IndexState::Absent)),
         IndexUse::Auto | IndexUse::Require => beside.clone(),
-        IndexUse::At(address) => address.clone(),
+        IndexUse::At(address) => address.clone().with_storage(&options.storage)?,
     };
     let required = options.index != IndexUse::Auto;
     let loaded = file::read(&at).and_then(|bytes| match bytes {

@@ -1,6 +1,6 @@
 //! Object stores and web servers: one client for each bucket or host, and the requests that are made of it.
 
-use crate::source::{Listed, Scheme, Stamp, Url};
+use crate::source::{Listed, STORAGE_OPTION, Scheme, Stamp, StorageOptions, Url};
 use crate::{Error, Result};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
@@ -13,9 +13,10 @@ use object_store::{
     BackoffConfig, ClientConfigKey, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt,
     RetryConfig,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, ErrorKind};
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
@@ -88,8 +89,11 @@ pub(super) struct Remote {
     options: RemoteOptions,
 }
 
-/// Clients that are there already: connections are shared by all files of a bucket or host.
-type Stores = HashMap<(String, RemoteOptions), Arc<dyn ObjectStore>>;
+/// Clients that are there already: connections are shared by all files of a bucket or host that are reached alike.
+type Stores = HashMap<(String, RemoteOptions, StorageOptions), Arc<dyn ObjectStore>>;
+
+/// Clients that are kept: tokens that change from hour to hour would leave ever more.
+const KEPT: usize = 64;
 
 /// What talks to servers. A forked child has neither the threads nor the connections of its parent, and makes its own.
 #[derive(Debug)]
@@ -120,12 +124,17 @@ impl Network {
 
     /// The client for `url`.
     fn store(&self, url: &Url, options: &RemoteOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
-        let key = (url.root().to_string(), options.clone());
+        let key = (url.root().to_string(), options.clone(), url.storage().clone());
         let mut stores = self.stores.lock().unwrap_or_else(PoisonError::into_inner);
-        match stores.get(&key) {
-            Some(store) => Ok(Arc::clone(store)),
-            None => Ok(Arc::clone(stores.entry(key).or_insert(build(url, options)?))),
+        if let Some(store) = stores.get(&key) {
+            return Ok(Arc::clone(store));
         }
+        let store = build(url, options)?;
+        if stores.len() >= KEPT {
+            stores.clear(); // files look theirs up with each request
+        }
+        stores.insert(key, Arc::clone(&store));
+        Ok(store)
     }
 }
 
@@ -140,7 +149,11 @@ impl Remote {
             Scheme::S3 | Scheme::Gs | Scheme::Az => Path::parse(url.key().trim_end_matches('/')),
         };
         let path = parsed.map_err(|e| bad("location", url.as_str(), &format!("no valid key: {e}")))?;
-        Network::here().store(url, options).map_err(|e| failed(url, &e))?; // it can be made
+        // It can be made.
+        Network::here().store(url, options).map_err(|error| match url.storage().is_empty() {
+            true => failed(url, &error),
+            false => bad(STORAGE_OPTION, "...", &cleaned(url, &error)),
+        })?;
         Ok(Self { url: url.clone(), path, options: options.clone() })
     }
 
@@ -200,7 +213,7 @@ impl Remote {
             match answer.bytes().await {
                 Ok(bytes) => return Ok((meta, bytes)),
                 Err(error) if left == 0 => return Err(error),
-                Err(error) => tracing::debug!("{}: {error}; asked again", self.url),
+                Err(error) => tracing::debug!("{}: {}; asked again", self.url, cleaned(&self.url, &error)),
             }
             left -= 1;
             tokio::time::sleep(wait).await;
@@ -280,45 +293,69 @@ fn conditions(range: Range<u64>, stamp: &Stamp) -> GetOptions {
 
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// The client of a bucket or host, with what the environment says of it.
+/// The client of a bucket or host, with what the environment says of it, and before that the options of `url`.
 fn build(url: &Url, options: &RemoteOptions) -> object_store::Result<Arc<dyn ObjectStore>> {
     let backoff = BackoffConfig { init_backoff: options.backoff, max_backoff: LONGEST_WAIT, base: 2.0 };
     let most = options.timeout.saturating_mul(options.retries as u32 + 1);
     let retry = RetryConfig { backoff, max_retries: options.retries, retry_timeout: most };
     let (name, timeout) = (url.authority(), format!("{}ms", options.timeout.as_millis()));
     let key = ClientConfigKey::Timeout;
+    let said = url.storage().of(url.scheme());
+    let said = said.map_err(|e| object_store::Error::Generic { store: "options", source: e.into() })?;
     let store: Arc<dyn ObjectStore> = match url.scheme() {
-        Scheme::S3 => Arc::new(
-            AmazonS3Builder::from_env()
+        Scheme::S3 => {
+            let builder = AmazonS3Builder::from_env()
                 .with_bucket_name(name)
                 .with_config(AmazonS3ConfigKey::Client(key), timeout)
-                .with_retry(retry)
-                .build()?,
-        ),
-        Scheme::Gs => Arc::new(
-            GoogleCloudStorageBuilder::from_env()
+                .with_retry(retry);
+            Arc::new(
+                configured(builder, &said, |to, key: AmazonS3ConfigKey, value| to.with_config(key, value))?
+                    .build()?,
+            )
+        }
+        Scheme::Gs => {
+            let builder = GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(name)
                 .with_config(GoogleConfigKey::Client(key), timeout)
-                .with_retry(retry)
-                .build()?,
-        ),
-        Scheme::Az => Arc::new(
-            MicrosoftAzureBuilder::from_env()
+                .with_retry(retry);
+            Arc::new(
+                configured(builder, &said, |to, key: GoogleConfigKey, value| to.with_config(key, value))?
+                    .build()?,
+            )
+        }
+        Scheme::Az => {
+            let builder = MicrosoftAzureBuilder::from_env()
                 .with_container_name(name)
                 .with_config(AzureConfigKey::Client(key), timeout)
-                .with_retry(retry)
-                .build()?,
-        ),
-        Scheme::Http | Scheme::Https => Arc::new(
-            HttpBuilder::new()
+                .with_retry(retry);
+            Arc::new(
+                configured(builder, &said, |to, key: AzureConfigKey, value| to.with_config(key, value))?
+                    .build()?,
+            )
+        }
+        Scheme::Http | Scheme::Https => {
+            let builder = HttpBuilder::new()
                 .with_url(url.root())
                 .with_config(ClientConfigKey::AllowHttp, "true")
                 .with_config(key, timeout)
-                .with_retry(retry)
-                .build()?,
-        ),
+                .with_retry(retry);
+            Arc::new(
+                configured(builder, &said, |to, key: ClientConfigKey, value| to.with_config(key, value))?
+                    .build()?,
+            )
+        }
     };
     Ok(store)
+}
+
+/// `builder` with options that its client calls as `said` does.
+fn configured<B, K: FromStr<Err = object_store::Error>>(
+    builder: B,
+    said: &BTreeMap<&str, &str>,
+    with: impl Fn(B, K, String) -> B,
+) -> object_store::Result<B> {
+    said.iter()
+        .try_fold(builder, |builder, (name, value)| Ok(with(builder, name.parse()?, value.to_string())))
 }
 
 /// An error and what led to it, as one text.
@@ -335,10 +372,15 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// An error and what led to it, without what isn't to be shown.
+fn cleaned(url: &Url, error: &object_store::Error) -> String {
+    url.storage().cleaned(&causes(error))
+}
+
 /// The error of a request.
 fn failed(url: &Url, error: &object_store::Error) -> Error {
     use object_store::Error as E;
-    let text = causes(error);
+    let text = cleaned(url, error);
     let (kind, what) = match error {
         E::NotFound { .. } => (ErrorKind::NotFound, "there is no such file".into()),
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => (ErrorKind::PermissionDenied, text),
