@@ -99,7 +99,7 @@ async fn limits_hold_or_the_error_says_who_wanted_what() {
     /// Plans, and the batches that two workers hand on.
     const BESIDES: usize = 1 << 20;
     /// What DataFusion holds of joins and of the runs that it has spilled, at most eight at a time, and doesn't count.
-    const READ_BACK: usize = 4 << 20;
+    const READ_BACK: usize = 12 << 20;
     let cube = cube();
     let unlimited = session(2, RuntimeEnv::default(), forgotten(&cube));
     let mut wanted = Vec::new();
