@@ -17,13 +17,19 @@ const KEPT: i32 = 64 << 20;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const STEP: i32 = 16 << 20;
 
-/// Has freed memory kept. Best said before there are other threads; where it can't be said, the allocator does as it likes.
+/// Has freed memory kept, as far as the environment of the process doesn't say otherwise (workers of dask are started with a
+/// small `MALLOC_TRIM_THRESHOLD_`). Best said before there are other threads; where it can't be said, the allocator does as
+/// it likes.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    for (parameter, bytes) in
-        [(libc::M_MMAP_THRESHOLD, LARGE), (libc::M_TRIM_THRESHOLD, KEPT), (libc::M_TOP_PAD, STEP)]
-    {
-        // SAFETY: sets a number of the allocator, which takes its own lock; one that it refuses stays as it was.
-        unsafe { libc::mallopt(parameter, bytes) };
+    for (parameter, said, bytes) in [
+        (libc::M_MMAP_THRESHOLD, "MALLOC_MMAP_THRESHOLD_", LARGE),
+        (libc::M_TRIM_THRESHOLD, "MALLOC_TRIM_THRESHOLD_", KEPT),
+        (libc::M_TOP_PAD, "MALLOC_TOP_PAD_", STEP),
+    ] {
+        if std::env::var_os(said).is_none() {
+            // SAFETY: sets a number of the allocator, which takes its own lock; one that it refuses stays as it was.
+            unsafe { libc::mallopt(parameter, bytes) };
+        }
     }
 }
