@@ -177,6 +177,11 @@ pub(super) fn frames(message: FlightData) -> impl Iterator<Item = Bytes> {
     [head, data_body].into_iter().filter(|frame| !frame.is_empty())
 }
 
+/// What goes before `body` bytes of a message of which everything is known.
+pub(super) fn complete(header: &Bytes, text: String, body: usize) -> Bytes {
+    head(&[(DATA_HEADER, header), (APP_METADATA, &Bytes::from(text))], body, 0)
+}
+
 /// What goes before `body` bytes, which [`said`] of so many bytes follows.
 pub(super) fn begun(header: &Bytes, body: usize, said: usize) -> Bytes {
     head(&[(DATA_HEADER, header)], body, said)

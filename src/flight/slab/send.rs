@@ -5,7 +5,8 @@
 //!           decoded whole, and is short where the slab is, if its cells lie in the file as they are
 //! message   rows of the block, about 4 MiB; its values are slices of the buffers of one unit or several
 //! ```
-//! A message is begun as soon as its first unit is there, and says at the end what its values cost. One with validity,
+//! A message is begun as soon as its first unit is there. What its values cost is said before them if all are there, and
+//! else after them. One with validity,
 //! which goes before the values and into the header, is made of a unit that is there as a whole. What a buffer takes in
 //! the memory pool is given back when its last slice was sent, or dropped with a client that went away.
 
@@ -104,6 +105,8 @@ struct Begun {
     lacks: usize,
     /// Bytes that fill it up after them.
     fill: usize,
+    /// Whether it was begun before all of its values were there, so that what they cost follows them.
+    open: bool,
     /// What its values cost.
     stats: ReadStats,
 }
@@ -175,7 +178,7 @@ impl Sending {
             next: 0,
             running: VecDeque::new(),
             ready: VecDeque::new(),
-            message: Begun { rows, lacks: 0, fill: 0, stats: ReadStats::default() },
+            message: Begun { rows, lacks: 0, fill: 0, open: false, stats: ReadStats::default() },
             readers,
             ahead,
             held: Arc::default(),
@@ -218,7 +221,13 @@ impl Sending {
                 let rows = job.layout.rows_of_message().min(left);
                 let bytes = job.layout.bytes(rows);
                 let header = job.layout.header(rows);
-                ready.push_back(grpc::begun(&header, padded(bytes), grpc::said_len(SAID)));
+                message.open = values.len() < bytes;
+                ready.push_back(match message.open {
+                    true => grpc::begun(&header, padded(bytes), grpc::said_len(SAID)),
+                    false => {
+                        grpc::complete(&header, about(&std::mem::take(&mut message.stats)), padded(bytes))
+                    }
+                });
                 message.rows = message.rows.saturating_sub(rows);
                 (message.lacks, message.fill) = (bytes, padded(bytes) - bytes);
             }
@@ -227,7 +236,9 @@ impl Sending {
             ready.push_back(piece);
             if message.lacks == 0 {
                 ready.extend((message.fill > 0).then(|| Bytes::from_static(&[0; 8]).slice(..message.fill)));
-                ready.push_back(grpc::said(&about(&std::mem::take(&mut message.stats)), SAID));
+                if message.open {
+                    ready.push_back(grpc::said(&about(&std::mem::take(&mut message.stats)), SAID));
+                }
             }
         }
     }
