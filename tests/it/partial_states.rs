@@ -1,18 +1,20 @@
 //! The states that a grid aggregate emits are those that DataFusion's partial aggregate emits for the same
 //! rows: the same columns, the same groups, NULL where it has NULL.
 
-use crate::random::grid::random;
+use crate::random::encode::Coding;
+use crate::random::grid::{chunked, random};
 use crate::random::rng::Rng;
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use datafusion::arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
-use datafusion::arrow::datatypes::{DataType, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Float64Type, Int64Type};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use millibar::dataset::GridTable;
+use millibar::dataset::{Dim, GridTable};
 use millibar::engine::config::TableOverrides;
 use millibar::engine::{TensorTable, session_context};
+use millibar::tgm::DType;
 use std::sync::Arc;
 
 /// One partition, and keys that a hash aggregate doesn't drop early.
@@ -121,4 +123,34 @@ async fn as_datafusion_has_them() {
             }
         }
     }
+}
+
+/// A worker counts the cells of the selection, another may have states of groups that no cell of a variable of its own is in:
+/// they belong to what it hands on.
+#[tokio::test]
+async fn states_of_groups_that_another_worker_counts_are_kept() {
+    let (times, lats) = (700, 3);
+    let dim = |name: &str, len: u64| {
+        Dim::new(name, Arc::new(Int64Array::from_iter_values(0..len as i64)) as ArrayRef)
+    };
+    let values: Vec<f64> = (0..times * lats).map(|cell| cell as f64).collect();
+    let grid = Arc::new(GridTable {
+        dims: vec![dim("time", times), dim("lat", lats)],
+        variables: vec![chunked("v", DType::Float32, &[times, lats], &[1, 1], Coding::Plain, &values, &[])],
+    });
+    let config = SessionConfig::new().with_target_partitions(2);
+    let ctx = session_context(config, Arc::new(RuntimeEnv::default())).unwrap();
+    ctx.sql("SET millibar.grid_final = false").await.unwrap();
+    let table = TensorTable::new("t", grid, TableOverrides::default());
+    ctx.register_table("t", Arc::new(table)).unwrap();
+    let sql =
+        "SELECT time / 100 AS g, avg(v), last_value(time ORDER BY time, lat) FROM t GROUP BY 1 ORDER BY 1";
+    let plan = ctx.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
+    assert!(shown.contains("GridAggregateExec") && shown.contains("input_partitions=2"), "{shown}");
+    let batches = collect(plan, ctx.task_ctx()).await.unwrap();
+    let all = concat_batches(&batches[0].schema(), &batches).unwrap();
+    let last = all.column(2).as_primitive::<Int64Type>();
+    let want: Vec<_> = (0..7).map(|group| Some(100 * group + 99)).collect();
+    assert_eq!(last.iter().collect::<Vec<_>>(), want);
 }

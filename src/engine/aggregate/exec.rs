@@ -427,7 +427,7 @@ impl Job {
         let cancelled = || send.is_closed();
         let mut worker = self.worker(&cancelled);
         let _timer = self.baseline.elapsed_compute().timer();
-        let partial = worker.dense(self.partition)?;
+        let partial = worker.dense(self.partition, false)?;
         Ok(Reduced { partial, states: worker.states })
     }
 }

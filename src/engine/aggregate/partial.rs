@@ -28,6 +28,9 @@ pub(super) struct Partial {
     /// Cells of each group that were seen: of the selection, or the rows that the predicates keep. Empty while there
     /// are none.
     cells: Vec<u64>,
+    /// Whether its states are handed on by themselves: groups of which it has any must be among those that exist here, though
+    /// another worker counts the cells of the selection.
+    apart: bool,
     /// For each aggregate that geometry decides: its counts, once there are any.
     counts: Vec<Option<Vec<u64>>>,
     /// For each pass: the states of its variable, once there are any.
@@ -51,14 +54,21 @@ pub(super) enum Outcome {
 }
 
 impl Partial {
-    /// Empty states for the groups of `map`, of `reduction`, planned as `work`.
-    pub(super) fn new(reduction: &Arc<Reduction>, work: &Arc<Work>, map: &Arc<GroupMap>) -> Self {
+    /// Empty states for the groups of `map`, of `reduction`, planned as `work`; `apart` says that they are handed on by
+    /// themselves.
+    pub(super) fn new(
+        reduction: &Arc<Reduction>,
+        work: &Arc<Work>,
+        map: &Arc<GroupMap>,
+        apart: bool,
+    ) -> Self {
         Self {
             reduction: Arc::clone(reduction),
             work: Arc::clone(work),
             set: None,
             map: Arc::clone(map),
             cells: Vec::new(),
+            apart,
             counts: vec![None; reduction.aggregates.len()],
             states: work.passes.iter().map(|pass| pass.start.clone()).collect(),
             sinks: Default::default(),
@@ -141,7 +151,7 @@ impl Partial {
         reducer: &mut ChunkReducer<'_>,
     ) -> Result<()> {
         let Course { plan, flow, .. } = course;
-        if plan.decides {
+        if plan.decides || self.apart {
             let kept = flow.gate.map_or(Kept::All, |gate| tile.machine.kept(gate));
             count(tile.segments, kept, reducer, self.counted())?;
         }
@@ -162,7 +172,7 @@ impl Partial {
         kept: Kept<'_>,
         reducer: &mut ChunkReducer<'_>,
     ) -> Result<()> {
-        if course.plan.decides {
+        if course.plan.decides || self.apart {
             count(&[Segment { first, len: piece.len() }], kept, reducer, self.counted())?;
         }
         let mut sinks = self.sinks[course.plan.side as usize].iter_mut();
@@ -176,7 +186,7 @@ impl Partial {
     /// Those of the kernels.
     pub(super) fn answer(&mut self, plan: &CellsPlan, part: &Part) -> Result<bool> {
         let Some(answers) = plan.answers(&self.reduction, part, &self.map) else { return Ok(false) };
-        if plan.decides {
+        if plan.decides || self.apart {
             ChunkReducer::new(part, &Arc::clone(&self.map)).count_rows(self.counted()).map_err(external)?;
         }
         for (sink, answer) in self.sinks[plan.side as usize].iter_mut().zip(&answers) {
@@ -224,7 +234,7 @@ impl Partial {
         let groups = &self.reduction.sets[set].groups;
         let targets = self.reduction.sets[set].targets(&self.map);
         let total = groups.map.groups();
-        let mut rolled = Self::new(&self.reduction, &self.work, &groups.map);
+        let mut rolled = Self::new(&self.reduction, &self.work, &groups.map, self.apart);
         rolled.set = Some(set);
         let add = |into: &mut [u64], from: &[u64]| {
             from.iter().zip(&targets).for_each(|(&count, &target)| into[target] += count);

@@ -54,7 +54,7 @@ impl Worker<'_> {
     ) -> Result<()> {
         let work = Arc::clone(&self.work);
         if work.dense {
-            let partial = self.dense(partition)?;
+            let partial = self.dense(partition, true)?;
             self.states.try_resize(partial.memory() + partial.outcome_memory(&self.reduction.schema))?;
             if (self.cancelled)() {
                 return Ok(());
@@ -64,15 +64,15 @@ impl Worker<'_> {
         self.run_local(&work, partition, emit)
     }
 
-    /// Does the tasks of `partition` with all groups at once; `work.dense` says that there is room. Incomplete
-    /// where the query was cancelled.
+    /// Does the tasks of `partition` with all groups at once; `work.dense` says that there is room. `apart` says that the
+    /// states are handed on by themselves. Incomplete where the query was cancelled.
     ///
     /// # Errors
     /// As [`Worker::run`].
-    pub(super) fn dense(&mut self, partition: usize) -> Result<Partial> {
+    pub(super) fn dense(&mut self, partition: usize, apart: bool) -> Result<Partial> {
         let (work, map) = (Arc::clone(&self.work), Arc::clone(&self.reduction.groups.map));
         self.states.try_resize(work.states)?;
-        let mut partial = Partial::new(&self.reduction, &self.work, &map);
+        let mut partial = Partial::new(&self.reduction, &self.work, &map, apart);
         let mut sources = [None, None];
         let queue = Arc::clone(&self.queue);
         while let Some(task) = queue.next(partition, &work) {
@@ -126,7 +126,7 @@ impl Worker<'_> {
             let local = self.reduction.groups.map.localise(&part);
             self.states
                 .try_resize(work.states / self.reduction.groups.map.groups().max(1) * local.map.groups())?;
-            let mut partial = Partial::new(&self.reduction, &self.work, &local.map);
+            let mut partial = Partial::new(&self.reduction, &self.work, &local.map, true);
             if pass.is_none() || self.work.counting == pass {
                 partial.count(&part)?;
             }
