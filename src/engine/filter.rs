@@ -75,6 +75,13 @@ pub(crate) fn select(grid: &GridTable, filters: &[Expr], session: &dyn Session) 
                 selection.dims[dim] = keep_positions(&predicate, &selection.dims[dim])?;
             }
             Some(dims) => over_several.push((dims.to_vec(), filter)),
+            // what a filter that was taken has become since
+            None if filter.column_refs().is_empty() && !has_foreign_parts(filter) => {
+                let constant = session.create_physical_expr(filter.clone(), &DFSchema::empty())?;
+                if !always(&constant)? {
+                    selection.dims.iter_mut().for_each(|dim| *dim = DimSelection::none());
+                }
+            }
             None => return plan_err!("the coords of the grid can't decide {filter}"),
         }
     }
@@ -128,6 +135,13 @@ fn schema_of(grid: &GridTable, dims: &[usize]) -> SchemaRef {
         Field::new(&dim.name, dim.coord.data_type().clone(), false)
     };
     Arc::new(Schema::new(dims.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Whether a predicate without columns is true.
+pub(crate) fn always(predicate: &Arc<dyn PhysicalExpr>) -> Result<bool> {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
+    Ok(truth(predicate, &batch)?.value(0))
 }
 
 /// For which rows `predicate` is true: neither false nor NULL.
@@ -309,6 +323,16 @@ mod tests {
         assert!(select_all(std::slice::from_ref(&ratio)).is_err());
         // a filter before it keeps it from the label that fails
         assert!(select_all(&[col("level").not_eq(lit(500i64)), ratio]).is_ok());
+    }
+
+    #[test]
+    fn what_has_become_a_constant_keeps_all_or_nothing() -> Result<()> {
+        let some = col("level").eq(lit(500i64));
+        assert_eq!(select_all(&[some.clone(), lit(true)])?, select_all(std::slice::from_ref(&some))?);
+        for never in [lit(false), lit(ScalarValue::Boolean(None)), lit(2).lt(lit(1))] {
+            assert_eq!(select_all(&[never, some.clone()])?.len(), 0);
+        }
+        Ok(())
     }
 
     #[test]

@@ -12,14 +12,14 @@
 //! and where they rule the unit out, it isn't read.
 
 use super::bounds::Bounds;
-use super::filter::{self, MASK_CELLS, Predicate, truth};
+use super::filter::{self, MASK_CELLS, Predicate, always, truth};
 use super::provider::TensorTable;
 use super::scan::ColumnSource;
 use super::verdict::Verdict;
 use crate::tensor::{DimSelection, Selection};
 use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, ScalarValue, internal_err};
 use datafusion::physical_expr::expressions::{Column, InListExpr, LambdaVariable, Literal};
@@ -265,13 +265,6 @@ impl Sieve {
         let conditions = conditions.iter().map(|expr| Condition::try_new(&self.table, expr).map(Arc::new));
         Ok(Narrowed { selection, conditions: conditions.collect::<Result<_>>()? })
     }
-}
-
-/// Whether a predicate without columns is true.
-fn always(predicate: &Arc<dyn PhysicalExpr>) -> Result<bool> {
-    let options = RecordBatchOptions::new().with_row_count(Some(1));
-    let batch = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)?;
-    Ok(truth(predicate, &batch)?.value(0))
 }
 
 /// What follows for each dim from `struct(a, b) IN (...)`, the form in which a join on several keys names them all:
