@@ -32,8 +32,8 @@ use std::num::NonZero;
 /// Cells that are decoded in about the time that it takes to begin a run.
 const RUN_CELLS: usize = 32;
 
-/// Bytes of decoding below which another thread isn't worth its start.
-const THREAD_BYTES: u64 = 1 << 20;
+/// Bytes of decoding below which another thread isn't worth its start, for slabs and for whoever else shares out chunks.
+pub const THREAD_BYTES: u64 = 1 << 20;
 
 /// Cells of a slab, C order.
 #[derive(Debug, Clone, PartialEq)]

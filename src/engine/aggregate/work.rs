@@ -7,15 +7,13 @@ use super::function::{Function, Path, Side};
 use super::reduction::Reduction;
 use crate::codec::{Pipeline, Verify};
 use crate::dataset::Variable;
+use crate::dataset::slab::THREAD_BYTES;
 use crate::engine::ahead::BUDGET;
 use crate::engine::layout::{Layout, TARGET_CELLS};
 use crate::reduce::{Accumulators, GroupMap, Wants};
 use crate::tensor::{ChunkGrid, Part, Parts, Place, Selection};
 use std::collections::BTreeSet;
 use std::ops::Range;
-
-/// Bytes of decoding below which another partition isn't worth its start.
-const PARTITION_BYTES: u64 = 1 << 20;
 
 /// Bytes of accumulators up to which a partition keeps all groups; beyond, states are emitted part by part,
 /// unless the parts share their groups.
@@ -383,7 +381,7 @@ fn pieces(
     }
     let mut pieces = Vec::new();
     for (place, Place { chunk, kept }) in (0..).zip(parts.numbers(0..u64::MAX)) {
-        let count = (enough / few).min(kept * all / PARTITION_BYTES + 1);
+        let count = (enough / few).min(kept * all / THREAD_BYTES + 1);
         let Some(part) = parts.get(place) else { continue };
         let split = |variable: &&Variable| {
             let chunk = variable.chunks.get(chunk);
@@ -487,7 +485,7 @@ fn chunk_buffer(reduction: &Reduction, variable: &Variable, parts: &Parts) -> u6
 /// Deals tasks, in order, to as many partitions as they are worth, so that each decodes about the same.
 fn deal(tasks: Vec<Costed>, target: usize) -> Vec<Vec<Task>> {
     let total: u64 = tasks.iter().map(|task| task.cost).sum();
-    let worth = (total / PARTITION_BYTES + 1).min(target.max(1) as u64).min(tasks.len().max(1) as u64);
+    let worth = (total / THREAD_BYTES + 1).min(target.max(1) as u64).min(tasks.len().max(1) as u64);
     let mut partitions = vec![Vec::new(); worth as usize];
     let mut done = 0;
     for Costed { task, cost } in tasks {
