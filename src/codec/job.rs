@@ -6,7 +6,7 @@ use super::deliver::{Delivery, Sink};
 use super::masks::Masks;
 use super::pipeline::Mode;
 use super::plan::{Encoding, Plan, value_width};
-use super::region::{Held, Stored};
+use super::region::{Held, Region, Stored};
 use super::scratch::AlignedBuf;
 use super::shuffle::Shuffle;
 use super::stats::DecodeStats;
@@ -34,16 +34,22 @@ pub(super) struct Job<'a, 's> {
 
 impl Job<'_, '_> {
     /// Nothing is compressed: only the bytes of the ranges are looked at.
-    pub(super) fn stored(&mut self, held: &Held<'_>) -> Result<()> {
+    pub(super) fn stored(
+        &mut self,
+        region: Region<'_>,
+        held: &Held<'_>,
+        block: &mut AlignedBuf,
+    ) -> Result<()> {
         for range in self.ranges {
             let span = self.plan.bytes_of(range.start, range.start + range.count);
             self.stats.bytes_read += span.end - span.start;
             self.stats.bytes_decoded += range.count * value_width(self.plan.dtype);
         }
+        let mut stored = Stored { region, held, out: block };
         match (&self.plan.shuffle, held) {
-            (None, held) => self.windows(&mut Stored(held)),
+            (None, _) => self.windows(&mut stored),
             (Some(_), Held::All(bytes)) => self.flat(&bytes[..self.plan.payload_len as usize]),
-            (Some(shuffle), held) => self.gathered(shuffle, &mut Stored(held)),
+            (Some(shuffle), _) => self.gathered(shuffle, &mut stored),
         }
     }
 

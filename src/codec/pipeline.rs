@@ -201,6 +201,12 @@ impl Pipeline {
         plain.then(|| plan.bytes_of(elements.start, elements.end))
     }
 
+    /// As [`Pipeline::stored_at`], of elements that are stored as the values that they decode to.
+    pub(crate) fn values_at(&self, elements: Range<u64>) -> Option<Range<u64>> {
+        let plain = matches!(self.plan.encoding, Encoding::Plain { swap: false });
+        plain.then(|| self.stored_at(elements)).flatten()
+    }
+
     /// The cost rule. Uncompressed values cost what is read of them, so ranges never cost more than the whole.
     fn by_ranges(&self, elements: u64, range_threshold: f64) -> bool {
         match self.plan.compression {
@@ -297,7 +303,7 @@ impl Pipeline {
         // What was fetched is part of the payload only where no codec below asks for all of it.
         let payload = || held.get(0..plan.payload_len).map_err(|f| plan.failed(f));
         match &plan.compression {
-            Compression::None => job.stored(&held),
+            Compression::None => job.stored(region, &held, block),
             Compression::Zstd if plan.flat_len >= STREAMED && plan.shuffle.is_none() => {
                 job.zstd_windows(payload()?, zstd, block)
             }

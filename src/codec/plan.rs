@@ -216,7 +216,10 @@ impl Plan {
 
     /// What a stage reported, at this object.
     pub(super) fn failed(&self, fault: Fault) -> Error {
-        self.fault(fault.codec, fault.what)
+        match fault.read {
+            Some(error) => *error,
+            None => self.fault(fault.codec, fault.what),
+        }
     }
 
     /// A codec error at this object.

@@ -1,5 +1,6 @@
 //! The bytes of a payload region: all at hand, or in a file from which only what a visit needs is fetched.
 
+use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
 use super::windows::{Fault, Window, Windows};
 use crate::Result;
@@ -16,7 +17,17 @@ pub struct Region<'a>(Place<'a>);
 #[derive(Debug, Clone, Copy)]
 enum Place<'a> {
     Bytes(&'a [u8]),
-    File { source: &'a dyn Source, start: u64, len: u64 },
+    /// Bytes of a file, which may rather copy some of them.
+    Lent {
+        bytes: &'a [u8],
+        source: &'a dyn Source,
+        start: u64,
+    },
+    File {
+        source: &'a dyn Source,
+        start: u64,
+        len: u64,
+    },
 }
 
 impl<'a> Region<'a> {
@@ -29,8 +40,9 @@ impl<'a> Region<'a> {
         if !source.lends() {
             return Ok(Self::in_file(source, span));
         }
+        let start = span.start;
         *lent = source.read(span)?;
-        Ok(Self::from(&*lent))
+        Ok(Self(Place::Lent { bytes: lent, source, start }))
     }
 
     fn in_file(source: &'a dyn Source, span: Range<u64>) -> Self {
@@ -40,15 +52,23 @@ impl<'a> Region<'a> {
     /// Bytes of it.
     pub(super) fn len(self) -> u64 {
         match self.0 {
-            Place::Bytes(bytes) => bytes.len() as u64,
+            Place::Bytes(bytes) | Place::Lent { bytes, .. } => bytes.len() as u64,
             Place::File { len, .. } => len,
+        }
+    }
+
+    /// Copies the bytes from `at` on to `out`, as [`Source::copy`].
+    fn copy(self, at: u64, out: &mut [u8]) -> Result<bool> {
+        match self.0 {
+            Place::Lent { source, start, .. } => source.copy(start + at, out),
+            Place::Bytes(_) | Place::File { .. } => Ok(false),
         }
     }
 
     /// [`Source::round_trip`] of the file that it is in.
     pub(super) fn round_trip(self) -> u64 {
         match self.0 {
-            Place::Bytes(_) => 0,
+            Place::Bytes(_) | Place::Lent { .. } => 0,
             Place::File { source, .. } => source.round_trip(),
         }
     }
@@ -65,7 +85,7 @@ impl<'a> Region<'a> {
         stats: &mut DecodeStats,
     ) -> Result<Held<'a>> {
         let (source, start, len) = match self.0 {
-            Place::Bytes(bytes) => return Ok(Held::All(bytes)),
+            Place::Bytes(bytes) | Place::Lent { bytes, .. } => return Ok(Held::All(bytes)),
             Place::File { source, start, len } => (source, start, len),
         };
         let mut held = Held::Parts(known());
@@ -197,13 +217,33 @@ impl Held<'_> {
     }
 }
 
+/// Bytes of a window from which on it is copied where a file offers that: below, a call costs more than a page or two.
+const COPIED: u64 = 16 << 10;
+
 /// Stored bytes, from the start of the region on.
 #[derive(Debug)]
-pub(super) struct Stored<'a>(pub(super) &'a Held<'a>);
+pub(super) struct Stored<'a> {
+    pub(super) region: Region<'a>,
+    pub(super) held: &'a Held<'a>,
+    /// What was copied last.
+    pub(super) out: &'a mut AlignedBuf,
+}
 
 impl Windows for Stored<'_> {
-    fn window(&mut self, span: Range<u64>, _: &mut DecodeStats) -> Result<Window<'_>, Fault> {
-        self.0.get(span).map(Window::Lent)
+    fn window(&mut self, span: Range<u64>, stats: &mut DecodeStats) -> Result<Window<'_>, Fault> {
+        let lent = self.held.get(span.clone())?;
+        if span.end - span.start < COPIED || !matches!(self.region.0, Place::Lent { .. }) {
+            return Ok(Window::Lent(lent));
+        }
+        let out = self.out.take(lent.len())?;
+        match self.region.copy(span.start, out) {
+            Ok(true) => {
+                stats.bytes_copied += span.end - span.start;
+                Ok(Window::Owned(out))
+            }
+            Ok(false) => Ok(Window::Lent(lent)),
+            Err(e) => Err(Fault::read(e)),
+        }
     }
 }
 

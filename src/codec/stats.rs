@@ -10,6 +10,8 @@ pub struct DecodeStats {
     /// Bytes that came out of decompression, wanted or not; where nothing is compressed, bytes of the values
     /// delivered.
     pub bytes_decoded: u64,
+    /// Encoded bytes that were copied from files, because that is cheaper than to look at them where they are mapped.
+    pub bytes_copied: u64,
     /// Element ranges served by range decoding (after merging neighbours).
     pub ranges_decoded: u64,
     /// Objects decoded whole.
@@ -35,6 +37,7 @@ impl DecodeStats {
     pub fn add(&mut self, other: &DecodeStats) {
         self.bytes_read += other.bytes_read;
         self.bytes_decoded += other.bytes_decoded;
+        self.bytes_copied += other.bytes_copied;
         self.ranges_decoded += other.ranges_decoded;
         self.full_decodes += other.full_decodes;
         self.elements_constant += other.elements_constant;

@@ -5,6 +5,7 @@ use super::plan::Plan;
 use super::scratch::AlignedBuf;
 use super::shuffle::Shuffle;
 use super::stats::DecodeStats;
+use crate::Error;
 use std::ops::Range;
 
 /// What went wrong, and in which stage; the place is added by the pipeline.
@@ -12,11 +13,18 @@ use std::ops::Range;
 pub(super) struct Fault {
     pub(super) codec: &'static str,
     pub(super) what: String,
+    /// Of the file: it says where by itself.
+    pub(super) read: Option<Box<Error>>,
 }
 
 impl Fault {
     pub(super) fn new(codec: &'static str, what: impl ToString) -> Self {
-        Self { codec, what: what.to_string() }
+        Self { codec, what: what.to_string(), read: None }
+    }
+
+    /// The file couldn't be read.
+    pub(super) fn read(error: Error) -> Self {
+        Self { read: Some(error.into()), ..Self::new("pipeline", "") }
     }
 }
 

@@ -153,12 +153,7 @@ impl Reader {
         }
         let wanted: u64 = self.ranges.iter().map(|range| range.count).sum();
         let whole = pipeline.decodes_whole(wanted, self.options.range_threshold);
-        match self.options.verify {
-            Verify::Off => {}
-            Verify::FullDecodes if !whole => {}
-            Verify::FullDecodes => tgm::verify(&chunk.object, chunk.source.as_ref())?,
-            Verify::Always => variable.chunks.verify_once(index, &chunk)?,
-        }
+        verify(variable, index, &chunk, whole, self.options.verify)?;
         let mut lent = Bytes::new();
         let region = Region::of(chunk.source.as_ref(), chunk.object.region.clone(), &mut lent)?;
         self.stats.objects_opened += 1;
@@ -179,7 +174,9 @@ impl Reader {
         let (what, bytes) = (if whole { "full" } else { "partial" }, stats.bytes_read);
         let len = pipeline.len();
         tracing::debug!("{}: {what} read: {wanted} of {len} elements, {bytes} bytes", chunk.object.place);
-        if let [first, .., last] | [first @ last] = self.ranges.as_slice() {
+        if let [first, .., last] | [first @ last] = self.ranges.as_slice()
+            && stats.bytes_copied < stats.bytes_read
+        {
             chunk.source.done_with(chunk.bytes_of(first.start..last.start + last.count));
         }
         Ok(true)
@@ -261,6 +258,25 @@ impl Reader {
             return Err(bad_chunk(variable, format!("{got} elements decoded where {wanted} were asked for")));
         }
         Ok(read)
+    }
+}
+
+/// Checks the hash of `chunk`, if `verify` asks for it where the chunk is read as a `whole`, or isn't.
+///
+/// # Errors
+/// [`Error::HashMismatch`], [`Error::MissingHash`], [`Error::Io`].
+pub(super) fn verify(
+    variable: &Variable,
+    index: u64,
+    chunk: &Chunk,
+    whole: bool,
+    verify: Verify,
+) -> Result<()> {
+    match verify {
+        Verify::Off => Ok(()),
+        Verify::FullDecodes if !whole => Ok(()),
+        Verify::FullDecodes => tgm::verify(&chunk.object, chunk.source.as_ref()),
+        Verify::Always => variable.chunks.verify_once(index, chunk),
     }
 }
 

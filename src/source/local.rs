@@ -14,7 +14,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Instant, UNIX_EPOCH};
 
 /// A local file, mapped once; [`Source::read`] lends slices of the map.
@@ -30,6 +30,8 @@ pub struct LocalFile {
     /// `None` for an empty file, which can't be mapped.
     map: Option<Arc<Resident>>,
     bytes: Bytes,
+    /// To copy from; `None` where enough files are open.
+    open: Option<Open>,
 }
 
 impl LocalFile {
@@ -64,7 +66,8 @@ impl LocalFile {
         let stamp = Stamp { len: bytes.len() as u64, modified_ns, tag: None };
         let identity = identity(&meta);
         let (path, opened, looked) = (path.to_path_buf(), Instant::now(), AtomicU64::new(0));
-        Ok(Self { name, path, identity, opened, looked, stamp, map: resident, bytes })
+        let open = Open::new(file);
+        Ok(Self { name, path, identity, opened, looked, stamp, map: resident, bytes, open })
     }
 
     /// Checks that the file still has all its bytes, as far as its path says.
@@ -84,6 +87,42 @@ impl LocalFile {
                 Ok(())
             }
         }
+    }
+}
+
+/// Files that stay open at most; there may be thousands, and a process may have about that many.
+const OPEN: usize = 256;
+
+/// How many are open.
+static OPEN_NOW: AtomicUsize = AtomicUsize::new(0);
+
+/// A file that stays open.
+#[derive(Debug)]
+struct Open(File);
+
+impl Open {
+    /// `None` if enough are open.
+    fn new(file: File) -> Option<Self> {
+        let another = |open: usize| (open < OPEN).then_some(open + 1);
+        OPEN_NOW.fetch_update(Relaxed, Relaxed, another).ok().map(|_| Self(file))
+    }
+
+    /// The system copies pages that it caches in a fraction of the time that mapping them in takes.
+    #[cfg(unix)]
+    fn copy(&self, at: u64, out: &mut [u8]) -> io::Result<bool> {
+        use std::os::unix::fs::FileExt;
+        self.0.read_exact_at(out, at).map(|()| true)
+    }
+
+    #[cfg(not(unix))]
+    fn copy(&self, _at: u64, _out: &mut [u8]) -> io::Result<bool> {
+        Ok(false)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        OPEN_NOW.fetch_sub(1, Relaxed);
     }
 }
 
@@ -158,6 +197,13 @@ impl Source for LocalFile {
         lend(&self.name, &self.bytes, range)
     }
 
+    fn copy(&self, at: u64, out: &mut [u8]) -> Result<bool> {
+        match &self.open {
+            Some(file) => file.copy(at, out).map_err(|e| Error::io(Arc::clone(&self.name), e)),
+            None => Ok(false),
+        }
+    }
+
     fn will_need(&self, range: Range<u64>) {
         if let Some(map) = &self.map {
             map.will_need(range);
@@ -190,6 +236,25 @@ mod tests {
             let error = file.read(outside.clone()).unwrap_err();
             assert!(matches!(error, Error::Io { .. }), "{outside:?}: {error}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn copies_are_what_is_lent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        fs::write(&path, (0..=255).collect::<Vec<u8>>()).unwrap();
+        let file = LocalFile::open(&path).unwrap();
+        let mut out = [0; 100];
+        assert!(file.copy(156, &mut out).unwrap());
+        assert_eq!(file.read(156..256).unwrap(), out[..]);
+        File::options().write(true).open(&path).unwrap().set_len(200).unwrap();
+        let error = file.copy(156, &mut out).unwrap_err();
+        assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains("x: "), "{error}");
+        // Another file by that name isn't asked.
+        fs::write(dir.path().join("new"), [7; 256]).unwrap();
+        fs::rename(dir.path().join("new"), &path).unwrap();
+        assert!(file.copy(100, &mut out).unwrap() && out[0] == 100);
     }
 
     #[cfg(unix)]

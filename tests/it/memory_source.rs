@@ -65,6 +65,10 @@ impl Source for MemorySource {
         Ok(bytes)
     }
 
+    fn copy(&self, at: u64, out: &mut [u8]) -> Result<bool> {
+        self.memory.copy(at, out)
+    }
+
     fn lends(&self) -> bool {
         self.memory.lends()
     }

@@ -1,9 +1,9 @@
-//! Slabs that several threads read are those that one reads.
+//! Slabs that several threads read, and those that are lent, are those that one reads.
 
 use super::memory_source::MemorySource;
 use datafusion::arrow::buffer::BooleanBuffer;
 use millibar::codec::Pipeline;
-use millibar::dataset::read::{ReadOptions, Reader};
+use millibar::dataset::read::{ReadOptions, ReadStats, Reader};
 use millibar::dataset::stats::VariableStats;
 use millibar::dataset::{Chunk, Variable, slab};
 use millibar::tensor::{ChunkGrid, DimSelection, Selection};
@@ -22,6 +22,10 @@ enum Chunked {
     Sound,
     Hole,
     Broken,
+    /// Not compressed: the values as they are.
+    Plain,
+    /// Not compressed, in the other byte order.
+    Swapped,
 }
 
 /// A chunk for each of the first two dims' positions, in a codec that has to decode all of it: 300 KB, so that a few are
@@ -30,12 +34,15 @@ fn variable(what: impl Fn(u64) -> Chunked) -> Variable {
     let grid = ChunkGrid::try_new(SHAPE.to_vec(), vec![1, 1, 300, 200]).unwrap();
     let chunks = (0..grid.chunks()).map(|number| {
         let values = (0..300 * 200).map(|cell| (number * 1_000_000 + cell * 7919 % 65_537) as f64);
-        let plain: Vec<u8> = values.flat_map(f64::to_le_bytes).collect();
-        let mut payload = zstd::bulk::compress(&plain, 1).unwrap();
-        if what(number) == Chunked::Broken {
+        let what = what(number);
+        let bytes = if what == Chunked::Swapped { f64::to_be_bytes } else { f64::to_le_bytes };
+        let plain: Vec<u8> = values.flat_map(bytes).collect();
+        let compressed = ![Chunked::Plain, Chunked::Swapped].contains(&what);
+        let mut payload = if compressed { zstd::bulk::compress(&plain, 1).unwrap() } else { plain };
+        if what == Chunked::Broken {
             payload[0] ^= 0xff;
         }
-        (what(number) != Chunked::Hole).then(|| Arc::new(chunk(number, payload)))
+        (what != Chunked::Hole).then(|| Arc::new(chunk(number, what, payload)))
     });
     Variable {
         name: "v".into(),
@@ -47,15 +54,15 @@ fn variable(what: impl Fn(u64) -> Chunked) -> Variable {
     }
 }
 
-fn chunk(number: u64, payload: Vec<u8>) -> Chunk {
+fn chunk(number: u64, what: Chunked, payload: Vec<u8>) -> Chunk {
     let len = payload.len() as u64;
     let descriptor = Descriptor {
         dtype: DType::Float64,
         shape: vec![1, 1, 300, 200],
-        byte_order: ByteOrder::Little,
+        byte_order: if what == Chunked::Swapped { ByteOrder::Big } else { ByteOrder::Little },
         encoding: "none".into(),
         filter: "none".into(),
-        compression: "zstd".into(),
+        compression: if [Chunked::Plain, Chunked::Swapped].contains(&what) { "none" } else { "zstd" }.into(),
         masks: Vec::new(),
         params: Map::new(),
     };
@@ -125,4 +132,45 @@ fn a_slab_that_nobody_wants_is_given_up() {
     let read = reader.share_slab(&variable, &Selection::all(&SHAPE), None, THREADS, &stop).unwrap();
     assert_eq!(read, None);
     assert!(reader.stats_mut().chunks_decoded <= 6, "of 20 chunks");
+}
+
+#[test]
+fn what_is_stored_as_it_is_asked_for_is_lent() {
+    let options = ReadOptions::default();
+    let all = |dim: usize| DimSelection::all(SHAPE[dim]);
+    let range = DimSelection::Range;
+    let plain = variable(|_| Chunked::Plain);
+    let whole = vec![all(0), all(1), all(2), all(3)];
+    for (dims, pieces) in [
+        (whole.clone(), 20),
+        (vec![range(1..3), all(1), all(2), all(3)], 10),
+        (vec![range(1..2), range(2..4), all(2), all(3)], 2),
+        (vec![range(3..4), range(0..1), range(100..260), all(3)], 1),
+        (vec![all(0), all(1), range(0..100), all(3)], 20),
+    ] {
+        let lent = slab::lend(&plain, &dims, &options).unwrap().expect("lies there as it is");
+        let read = slab::read(&plain, &dims, &options, THREADS, &|| false).unwrap().unwrap();
+        assert_eq!(lent.values.len(), pieces, "{dims:?}");
+        assert!(lent.values.concat() == read.cells.values.as_block().bytes(), "{dims:?}");
+        let cost = |stats: &ReadStats| {
+            let decode = &stats.decode;
+            (stats.objects_opened, decode.bytes_read, decode.full_decodes, decode.ranges_decoded)
+        };
+        assert_eq!(cost(&lent.stats), cost(&read.stats), "{dims:?}");
+        assert!(slab::lends(&plain, &dims));
+    }
+    for dims in [
+        vec![range(0..1), range(0..1), all(2), range(0..150)], // more than one run of a chunk
+        vec![range(0..1), range(0..1), range(5..6), all(3)],   // too little
+        vec![range(0..0), all(1), all(2), all(3)],
+    ] {
+        assert!(slab::lend(&plain, &dims, &options).unwrap().is_none(), "{dims:?}");
+    }
+    for other in [Chunked::Sound, Chunked::Hole, Chunked::Swapped] {
+        let mixed = variable(|number| if number == 7 { other } else { Chunked::Plain });
+        assert!(!slab::lends(&mixed, &whole));
+        // without chunk 7; what has to be decoded rules out the variable
+        let rest = [range(3..4), all(1), all(2), all(3)];
+        assert_eq!(slab::lends(&mixed, &rest), other != Chunked::Sound);
+    }
 }

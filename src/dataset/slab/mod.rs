@@ -12,12 +12,17 @@
 //! ```text
 //! plan: parts of chunks, what of each is wanted -> read in turn, or by threads -> moved to where they belong
 //! ```
+//! Cells that lie in mapped files just as they are asked for needn't be read at all: they are lent ([`lend`]).
+//!
 //! Decoding is what takes long, so threads decode parts apart and move them one at a time. How many threads there are is
 //! a matter of how much there is to decode ([`Variable::decoding`]).
 
+mod lend;
 mod places;
 mod plan;
 mod threads;
+
+pub use lend::{Lent, lend, lends};
 
 use super::Variable;
 use super::read::{ReadOptions, ReadStats, Reader};

@@ -9,6 +9,7 @@
 
 mod describe;
 mod labels;
+mod lease;
 mod positions;
 mod request;
 mod send;

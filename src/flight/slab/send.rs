@@ -1,4 +1,5 @@
-//! From a slab to messages: decoded unit by unit, a few ahead of the client.
+//! From a slab to messages: decoded unit by unit, a few ahead of the client. Cells that lie in mapped files as they
+//! are asked for are sent from there.
 //!
 //! ```text
 //! unit      a run of the slab's cells in C order, decoded into one buffer; it cuts through no chunk which has to be
@@ -10,6 +11,7 @@
 //! which goes before the values and into the header, is made of a unit that is there as a whole. What a buffer takes in
 //! the memory pool is given back when its last slice was sent, or dropped with a client that went away.
 
+use super::lease::{Held, Lease};
 use super::tensor::{Layout, padded, width};
 use super::{Slab, SlabMissing, describe};
 use crate::codec::{Values, Verify};
@@ -26,14 +28,12 @@ use arrow_flight::{FlightData, SchemaAsIpc};
 use bytes::Bytes;
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::ipc::writer::IpcWriteOptions;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use futures::stream::{self, StreamExt};
 use serde_json::json;
 use std::collections::VecDeque;
 use std::num::NonZero;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
@@ -42,7 +42,7 @@ const AHEAD: usize = 3;
 
 /// Bytes of a unit of a short slab whose cells lie in the file as they are: little enough for the first of a message to be
 /// on their way while the others are read.
-const PIECE_BYTES: u64 = 512 << 10;
+const PIECE_BYTES: u64 = 1024 << 10;
 
 /// Messages of a short slab. In a longer one units are read while messages before them are sent.
 const SHORT: u64 = 4;
@@ -91,7 +91,8 @@ struct Sending {
 
 /// A unit that was read.
 struct Unit {
-    values: Bytes,
+    /// One after the other; in one piece unless they are lent.
+    values: Vec<Bytes>,
     /// Which cells aren't missing; `None` if none is.
     valid: Option<BooleanBuffer>,
     stats: ReadStats,
@@ -111,31 +112,29 @@ struct Begun {
     stats: ReadStats,
 }
 
-/// Buffers that weren't let go yet.
-#[derive(Default)]
-struct Held {
-    buffers: AtomicUsize,
-    freed: Notify,
-}
-
-/// Memory of one buffer.
-struct Lease {
-    reservation: MemoryReservation,
-    held: Arc<Held>,
-}
-
-impl Lease {
-    fn new(reservation: MemoryReservation, held: &Arc<Held>) -> Self {
-        held.buffers.fetch_add(1, Relaxed);
-        Self { reservation, held: Arc::clone(held) }
+impl Begun {
+    /// Begins a message, of the next `left` bytes of values and those of the units after them.
+    fn begin(&mut self, job: &Job, left: usize) -> Bytes {
+        // of the next unit cells may be missing
+        let alone = job.slab.missing == SlabMissing::Null;
+        let rows = if alone { (left / job.layout.bytes(1)) as u64 } else { self.rows };
+        let rows = job.layout.rows_of_message().min(rows);
+        let bytes = job.layout.bytes(rows);
+        let header = job.layout.header(rows);
+        self.rows = self.rows.saturating_sub(rows);
+        (self.lacks, self.fill) = (bytes, padded(bytes) - bytes);
+        self.open = left < bytes;
+        match self.open {
+            true => grpc::begun(&header, padded(bytes), grpc::said_len(SAID)),
+            false => grpc::complete(&header, about(&std::mem::take(&mut self.stats)), padded(bytes)),
+        }
     }
-}
 
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.reservation.free();
-        self.held.buffers.fetch_sub(1, Relaxed);
-        self.held.freed.notify_one();
+    /// What follows the values of a message.
+    fn end(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        let fill = (self.fill > 0).then(|| Bytes::from_static(&[0; 8]).slice(..self.fill));
+        let said = self.open.then(|| grpc::said(&about(&std::mem::take(&mut self.stats)), SAID));
+        fill.into_iter().chain(said)
     }
 }
 
@@ -158,9 +157,10 @@ impl Sending {
         let cells: u64 = slab.shape().iter().product();
         // a hash that is checked is that of a chunk that was read as a whole
         let piecewise = slab.missing == SlabMissing::Nan
-            && cells <= SHORT * most
+            && cells <= SHORT * most * 1000000
             && options.verify != Verify::FullDecodes
-            && variable.is_flat();
+            && variable.is_flat()
+            && !slab::lends(variable, &slab.dims);
         let (target, grains) = match piecewise {
             true => ((PIECE_BYTES / width(variable.dtype)).min(most), vec![]),
             false if variable.seeks(most, options.range_threshold) => (most, vec![]),
@@ -200,7 +200,7 @@ impl Sending {
                 }
                 None if self.next == self.units.units() => return Ok(None),
                 // what was sent takes the room that the next unit needs
-                None => self.held.freed.notified().await,
+                None => self.held.freed().await,
             }
         }
     }
@@ -211,33 +211,19 @@ impl Sending {
         if let Some(valid) = &unit.valid {
             return ready.extend(job.messages(&unit, valid).into_iter().flat_map(grpc::frames));
         }
-        let mut values = unit.values;
         message.stats.add(&unit.stats);
-        while !values.is_empty() {
-            if message.lacks == 0 {
-                // of the next unit cells may be missing
-                let alone = job.slab.missing == SlabMissing::Null;
-                let left = if alone { (values.len() / job.layout.bytes(1)) as u64 } else { message.rows };
-                let rows = job.layout.rows_of_message().min(left);
-                let bytes = job.layout.bytes(rows);
-                let header = job.layout.header(rows);
-                message.open = values.len() < bytes;
-                ready.push_back(match message.open {
-                    true => grpc::begun(&header, padded(bytes), grpc::said_len(SAID)),
-                    false => {
-                        grpc::complete(&header, about(&std::mem::take(&mut message.stats)), padded(bytes))
-                    }
-                });
-                message.rows = message.rows.saturating_sub(rows);
-                (message.lacks, message.fill) = (bytes, padded(bytes) - bytes);
-            }
-            let piece = values.split_to(values.len().min(message.lacks));
-            message.lacks -= piece.len();
-            ready.push_back(piece);
-            if message.lacks == 0 {
-                ready.extend((message.fill > 0).then(|| Bytes::from_static(&[0; 8]).slice(..message.fill)));
-                if message.open {
-                    ready.push_back(grpc::said(&about(&std::mem::take(&mut message.stats)), SAID));
+        let mut left: usize = unit.values.iter().map(Bytes::len).sum();
+        for mut values in unit.values {
+            while !values.is_empty() {
+                if message.lacks == 0 {
+                    ready.push_back(message.begin(job, left));
+                }
+                let piece = values.split_to(values.len().min(message.lacks));
+                left -= piece.len();
+                message.lacks -= piece.len();
+                ready.push_back(piece);
+                if message.lacks == 0 {
+                    ready.extend(message.end());
                 }
             }
         }
@@ -249,7 +235,7 @@ impl Sending {
             let dims = self.units.selection(&self.units.unit(self.next)).dims;
             let reservation = MemoryConsumer::new("slab").register(&self.readers.memory);
             if let Err(e) = reservation.try_grow(self.job.memory(&dims)) {
-                let waits = !self.running.is_empty() || self.held.buffers.load(Relaxed) > 0;
+                let waits = !self.running.is_empty() || self.held.any();
                 return if waits { Ok(()) } else { Err(status_of(&e)) };
             }
             let (job, lease) = (Arc::clone(&self.job), Lease::new(reservation, &self.held));
@@ -281,6 +267,9 @@ impl Job {
     /// Reads a unit; `None` if nobody wants it any more.
     fn run(&self, dims: &[DimSelection], lease: Lease) -> Result<Option<Unit>, Status> {
         let variable = self.slab.variable();
+        if let Some(lent) = self.lent(dims)? {
+            return Ok(Some(lent));
+        }
         let stop = || self.stop.is_set();
         let read = slab::read(variable, dims, &self.options, self.threads, &stop);
         let Some(slab::Slab { cells, stats }) = read.map_err(|e| status_of(&external(e)))? else {
@@ -294,9 +283,20 @@ impl Job {
             }
             SlabMissing::Nan => (cells.with_nan().map_err(|_| self.no_nan())?, None),
         };
-        lease.reservation.resize(values.len() * width(variable.dtype) as usize);
-        let values = Bytes::from_owner(Sent { values, _lease: lease });
+        lease.resize(values.len() * width(variable.dtype) as usize);
+        let values = vec![Bytes::from_owner(Sent { values, _lease: lease })];
         Ok(Some(Unit { values, valid, stats }))
+    }
+
+    /// A unit that needn't be read: what is sent are the pages of the files.
+    fn lent(&self, dims: &[DimSelection]) -> Result<Option<Unit>, Status> {
+        let variable = self.slab.variable();
+        let nan = self.options.nan_as_missing && variable.dtype.is_float();
+        if nan && self.slab.missing == SlabMissing::Null {
+            return Ok(None); // which of them are NaN is said
+        }
+        let lent = slab::lend(variable, dims, &self.options).map_err(|e| status_of(&external(e)))?;
+        Ok(lent.map(|slab::Lent { values, stats }| Unit { values, valid: None, stats }))
     }
 
     fn no_nan(&self) -> Status {
@@ -310,12 +310,13 @@ impl Job {
     /// The messages of a unit with validity, whole rows each; the first one says what it cost.
     fn messages(&self, unit: &Unit, valid: &BooleanBuffer) -> Vec<FlightData> {
         let width = width(self.slab.variable().dtype) as usize;
-        let cells = unit.values.len() / width;
+        let values: &[u8] = unit.values.first().map_or(&[], |values| values);
+        let cells = values.len() / width;
         let row = self.layout.row() as usize;
         let most = self.layout.rows_of_message() as usize * row;
         let message = |start: usize| {
             let len = most.min(cells - start);
-            let values = &unit.values[start * width..(start + len) * width];
+            let values = &values[start * width..(start + len) * width];
             self.layout.message((len / row) as u64, values, &valid.slice(start, len))
         };
         let mut messages: Vec<_> = (0..cells).step_by(most).map(message).collect();
