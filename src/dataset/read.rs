@@ -174,10 +174,12 @@ impl Reader {
         let (what, bytes) = (if whole { "full" } else { "partial" }, stats.bytes_read);
         let len = pipeline.len();
         tracing::debug!("{}: {what} read: {wanted} of {len} elements, {bytes} bytes", chunk.object.place);
-        if let [first, .., last] | [first @ last] = self.ranges.as_slice()
-            && stats.bytes_copied < stats.bytes_read
-        {
-            chunk.source.done_with(chunk.bytes_of(first.start..last.start + last.count));
+        if let [first, .., last] | [first @ last] = self.ranges.as_slice() {
+            let bytes = chunk.bytes_of(first.start..last.start + last.count);
+            match 2 * stats.bytes_copied > stats.bytes_read {
+                true => chunk.source.copied(bytes),
+                false => chunk.source.done_with(bytes),
+            }
         }
         Ok(true)
     }

@@ -198,9 +198,18 @@ impl Source for LocalFile {
     }
 
     fn copy(&self, at: u64, out: &mut [u8]) -> Result<bool> {
+        let kept = |map: &Arc<Resident>| map.keeps(at..at.saturating_add(out.len() as u64));
         match &self.open {
-            Some(file) => file.copy(at, out).map_err(|e| Error::io(Arc::clone(&self.name), e)),
-            None => Ok(false),
+            Some(file) if !self.map.as_ref().is_some_and(kept) => {
+                file.copy(at, out).map_err(|e| Error::io(Arc::clone(&self.name), e))
+            }
+            _ => Ok(false),
+        }
+    }
+
+    fn copied(&self, range: Range<u64>) {
+        if let Some(map) = &self.map {
+            map.copied(range);
         }
     }
 

@@ -80,13 +80,15 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// [`Error::Io`] if the range is reversed, leaves the file, or can't be read.
     fn read(&self, range: Range<u64>) -> Result<Bytes>;
     /// Copies the bytes from `at` on to `out`, where that costs less than looking at them where they are lent, once; else
-    /// `false`, and what `out` holds is unspecified.
+    /// `false`, and what `out` holds is unspecified. [`Source::copied`] says what was.
     ///
     /// # Errors
     /// [`Error::Io`] if they leave the file, or can't be read.
     fn copy(&self, _at: u64, _out: &mut [u8]) -> Result<bool> {
         Ok(false)
     }
+    /// `range` was copied, all of it or most. What leaves the file is ignored.
+    fn copied(&self, _range: Range<u64>) {}
     /// Whether [`Source::read`] lends bytes that are at hand, so that reading more than is looked at costs nothing.
     /// What has to be fetched is better asked for as it is needed, and together.
     fn lends(&self) -> bool {

@@ -5,6 +5,9 @@
 //! fits the budget stays mapped in. Of a larger one that is read from end to end, time and again, a part stays, the
 //! same one each time; the rest passes through. (If what was read first were let go first, nothing would be there any
 //! more when it is asked for again.)
+//!
+//! What can be copied ([`Source::copy`](super::Source::copy)) isn't mapped in to be read once, for the system copies pages
+//! faster than it maps them. From the second time on what is kept is lent.
 //! ```text
 //! file      | segment 0 | segment 1 | segment 2 | ...      a segment is 1 MiB
 //! kept      what was read first, over all files, for as long as it is in use       up to KEPT
@@ -16,7 +19,7 @@
 use memmap2::Mmap;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// Bytes that are let go at a time.
@@ -43,6 +46,8 @@ pub(super) struct Resident {
     map: Mmap,
     /// For each segment, when it was read last; 0 if it is in no queue.
     used: Box<[AtomicU64]>,
+    /// For each segment, whether it is kept.
+    kept: Box<[AtomicBool]>,
 }
 
 #[derive(Debug)]
@@ -71,7 +76,8 @@ impl Resident {
     /// Nothing of `map` was read yet.
     pub(super) fn new(map: Mmap) -> Self {
         let segments = map.len().div_ceil(SEGMENT);
-        Self { map, used: (0..segments).map(|_| AtomicU64::new(0)).collect() }
+        let used = (0..segments).map(|_| AtomicU64::new(0)).collect();
+        Self { map, used, kept: (0..segments).map(|_| AtomicBool::new(false)).collect() }
     }
 
     /// All bytes of the file.
@@ -87,17 +93,34 @@ impl Resident {
         }
     }
 
-    /// Notes that `range` was read, and lets go of what has passed.
+    /// Whether all of `range` is kept, so that looking at it costs nothing but that.
+    pub(super) fn keeps(&self, range: Range<u64>) -> bool {
+        segments(&self.within(range)).all(|index| self.kept[index].load(Relaxed))
+    }
+
+    /// Notes that `range` was looked at, and lets go of what has passed.
     pub(super) fn done_with(self: &Arc<Self>, range: Range<u64>) {
+        self.note(range, |queues, segment, now| queues.take(segment, now));
+    }
+
+    /// Notes that `range` was copied: what there is room for is kept from the next time on.
+    pub(super) fn copied(self: &Arc<Self>, range: Range<u64>) {
+        self.note(range, |queues, segment, now| {
+            let (gone, _) = queues.offer(segment, now);
+            gone.into_iter().collect()
+        });
+    }
+
+    fn note(self: &Arc<Self>, range: Range<u64>, queue: impl Fn(&mut Queues, Segment, u64) -> Vec<Segment>) {
         let range = self.within(range);
         if range.is_empty() {
             return;
         }
         let now = CLOCK.fetch_add(range.len() as u64, Relaxed);
-        for index in range.start / SEGMENT..range.end.div_ceil(SEGMENT) {
+        for index in segments(&range) {
             if self.used[index].swap(now, Relaxed) == 0 {
                 let segment = Segment { file: Arc::downgrade(self), index, len: self.extent(index).len() };
-                let gone = QUEUES.lock().unwrap_or_else(PoisonError::into_inner).take(segment, now);
+                let gone = queue(&mut QUEUES.lock().unwrap_or_else(PoisonError::into_inner), segment, now);
                 // Not under the lock: it takes a while.
                 gone.iter().for_each(Segment::let_go);
             }
@@ -116,21 +139,39 @@ impl Resident {
     }
 }
 
+/// Numbers of the segments that `range` touches.
+fn segments(range: &Range<usize>) -> Range<usize> {
+    range.start / SEGMENT..range.end.div_ceil(SEGMENT)
+}
+
 impl Queues {
-    /// Takes in a segment that was read just now; those that are let go for it.
-    fn take(&mut self, segment: Segment, now: u64) -> Vec<Segment> {
-        let mut gone = Vec::new();
+    /// Keeps a segment that was read just now, if there is room or room can be made: what is let go for it, and the
+    /// segment if it isn't kept.
+    fn offer(&mut self, segment: Segment, now: u64) -> (Option<Segment>, Option<Segment>) {
+        let mut gone = None;
         if self.kept.bytes + segment.len > KEPT
             && let Some(oldest) = self.kept.pop()
         {
             match oldest.in_use(now) {
                 true => self.kept.push(oldest),
-                false => gone.push(oldest),
+                false => gone = Some(oldest),
             }
         }
-        if self.kept.bytes + segment.len <= KEPT {
-            self.kept.push(segment);
-        } else {
+        if self.kept.bytes + segment.len > KEPT {
+            segment.mark(|file, index| file.used[index].store(0, Relaxed));
+            return (gone, Some(segment));
+        }
+        segment.mark(|file, index| file.kept[index].store(true, Relaxed));
+        self.kept.push(segment);
+        (gone, None)
+    }
+
+    /// Takes in a segment that was looked at just now; those that are let go for it.
+    fn take(&mut self, segment: Segment, now: u64) -> Vec<Segment> {
+        let (gone, passing) = self.offer(segment, now);
+        let mut gone: Vec<_> = gone.into_iter().collect();
+        if let Some(segment) = passing {
+            segment.mark(|file, index| file.used[index].store(now, Relaxed));
             self.passing.push(segment);
         }
         while self.passing.bytes > PASSING {
@@ -165,9 +206,17 @@ impl Segment {
     }
 
     fn let_go(&self) {
+        self.mark(|file, index| {
+            file.used[index].store(0, Relaxed);
+            file.kept[index].store(false, Relaxed);
+            advise::let_go(&file.map, file.extent(index));
+        });
+    }
+
+    /// Notes something at its file, if that is still there.
+    fn mark(&self, note: impl FnOnce(&Resident, usize)) {
         if let Some(file) = self.file.upgrade() {
-            file.used[self.index].store(0, Relaxed);
-            advise::let_go(&file.map, file.extent(self.index));
+            note(&file, self.index);
         }
     }
 }
@@ -259,6 +308,34 @@ mod tests {
             assert!(sweep(&second) <= KEPT + PASSING + 4 * SEGMENT);
         }
         assert!(mapped_in(&first.map) < KEPT / 8 && mapped_in(&second.map) > KEPT / 2);
+    }
+
+    #[test]
+    fn what_was_copied_is_kept_where_there_is_room() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(3 * SEGMENT as u64 + 10).unwrap();
+        // SAFETY: nothing else knows the file.
+        let resident = Arc::new(Resident::new(unsafe { Mmap::map(file.as_file()) }.unwrap()));
+        let segment = SEGMENT as u64;
+        assert!(!resident.keeps(5..6));
+        resident.copied(segment - 1..segment + 1);
+        // Unless the other test fills all the room just now.
+        if resident.kept[0].load(Relaxed) && resident.kept[1].load(Relaxed) {
+            assert!(resident.keeps(0..2 * segment) && !resident.keeps(0..2 * segment + 1));
+        }
+        let mut queues = Queues { kept: Queue::new(), passing: Queue::new() };
+        let part = |index: usize| Segment { file: Arc::downgrade(&resident), index, len: KEPT / 2 };
+        for index in 0..2 {
+            assert!(matches!(queues.offer(part(index), 1), (None, None)));
+        }
+        resident.used[0].store(1, Relaxed);
+        resident.used[2].store(9, Relaxed);
+        let (gone, refused) = queues.offer(part(2), 2);
+        assert!(gone.is_none() && refused.is_some(), "all that is kept is in use");
+        assert_eq!(resident.used[2].load(Relaxed), 0, "not noted");
+        resident.used[1].store(1, Relaxed);
+        let (gone, refused) = queues.offer(part(2), UNUSED + 1);
+        assert!(gone.is_some_and(|segment| segment.index == 1) && refused.is_none());
     }
 
     #[test]

@@ -69,6 +69,10 @@ impl Source for MemorySource {
         self.memory.copy(at, out)
     }
 
+    fn copied(&self, range: Range<u64>) {
+        self.memory.copied(range);
+    }
+
     fn lends(&self) -> bool {
         self.memory.lends()
     }
