@@ -296,7 +296,9 @@ impl Job {
             return Ok(None); // which of them are NaN is said
         }
         let lent = slab::lend(variable, dims, &self.options).map_err(|e| status_of(&external(e)))?;
-        Ok(lent.map(|slab::Lent { values, stats }| Unit { values, valid: None, stats }))
+        let Some(slab::Lent { values, stats }) = lent else { return Ok(None) };
+        tracing::debug!(variable = variable.name, pieces = values.len(), ?stats, "lent");
+        Ok(Some(Unit { values, valid: None, stats }))
     }
 
     fn no_nan(&self) -> Status {

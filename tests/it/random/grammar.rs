@@ -186,7 +186,10 @@ impl<'a> Grammar<'a> {
                 statement.order.push((output, direction));
             }
         }
-        if self.rng.one_in(2) {
+        // The first few of lists with NULLs in them depend on how they come in batches: the filter that DataFusion's
+        // TopK puts before its heap has NULLs first, the heap itself has them where they are asked for.
+        let lists = statement.order.iter().any(|&(at, _)| statement.outputs[at].sql.starts_with("array_agg"));
+        if self.rng.one_in(2) && !lists {
             statement.limit = Some(self.limit());
         }
     }
