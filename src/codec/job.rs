@@ -69,17 +69,24 @@ impl Job<'_, '_> {
         delivered
     }
 
+    /// Up to the last element asked for; if that is the last one there is, all of the payload is looked at.
     pub(super) fn zstd_windows(
         &mut self,
         payload: &[u8],
         zstd: &mut ZstdContext,
         block: &mut AlignedBuf,
     ) -> Result<()> {
-        self.count_whole(payload.len() as u64);
+        let whole = self.plan.flat_end(self.ranges) == self.plan.flat_len;
         let reader = ZstdReader::open(payload, self.plan.flat_len, zstd, block);
         let mut reader = reader.map_err(|f| self.plan.failed(f))?;
         self.windows(&mut reader)?;
-        reader.finish(self.stats).map_err(|f| self.plan.failed(f))
+        let (read, decoded) = reader.passed();
+        self.stats.bytes_read += if whole { payload.len() as u64 } else { read };
+        self.stats.bytes_decoded += decoded;
+        if whole {
+            reader.finish(self.stats).map_err(|f| self.plan.failed(f))?;
+        }
+        Ok(())
     }
 
     pub(super) fn blosc2(

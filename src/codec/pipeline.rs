@@ -207,6 +207,13 @@ impl Pipeline {
         plain.then(|| self.stored_at(elements)).flatten()
     }
 
+    /// Whether a zstd payload is decoded window by window: one that is large, or of which enough at the end isn't wanted.
+    fn streams(&self, ranges: &[ElementRange]) -> bool {
+        let plan = &*self.plan;
+        let saved = plan.flat_len - plan.flat_end(ranges);
+        plan.shuffle.is_none() && (plan.flat_len >= STREAMED || saved >= plan.flat_len / 4)
+    }
+
     /// The cost rule. Uncompressed values cost what is read of them, so ranges never cost more than the whole.
     fn by_ranges(&self, elements: u64, range_threshold: f64) -> bool {
         match self.plan.compression {
@@ -304,9 +311,7 @@ impl Pipeline {
         let payload = || held.get(0..plan.payload_len).map_err(|f| plan.failed(f));
         match &plan.compression {
             Compression::None => job.stored(region, &held, block),
-            Compression::Zstd if plan.flat_len >= STREAMED && plan.shuffle.is_none() => {
-                job.zstd_windows(payload()?, zstd, block)
-            }
+            Compression::Zstd if self.streams(ranges) => job.zstd_windows(payload()?, zstd, block),
             Compression::Zstd => job.stream(payload()?, |payload, out| zstd.decode(payload, out)),
             Compression::Lz4 => job.stream(payload()?, lz4::decode),
             Compression::Zfp(zfp) => job.zfp(&held, zfp, mode, block),

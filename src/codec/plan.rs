@@ -1,5 +1,6 @@
 //! From a descriptor to checked stages and sizes; no payload byte is touched.
 
+use super::ElementRange;
 use super::encode::checks::szip_samples;
 use super::masks::MaskPlan;
 use super::packing::SimplePacking;
@@ -200,6 +201,12 @@ impl Plan {
     pub(super) fn bytes_of(&self, start: u64, end: u64) -> Range<u64> {
         let bits = self.element_bits();
         start * bits / 8..(end * bits).div_ceil(8)
+    }
+
+    /// The end of the encoded bytes that hold the elements of `ranges`, which ascend.
+    pub(super) fn flat_end(&self, ranges: &[ElementRange]) -> u64 {
+        let last = ranges.iter().rfind(|range| range.count > 0);
+        last.map_or(0, |range| self.bytes_of(range.start, range.start + range.count).end)
     }
 
     /// The decompressed bytes that elements `start..end` are made of: one span, or one for each shuffled plane.

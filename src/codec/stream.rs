@@ -1,4 +1,4 @@
-//! Zstd payloads, which can only be decoded from the start.
+//! Zstd payloads, which can only be decoded from the start, up to what is wanted last.
 
 use super::scratch::AlignedBuf;
 use super::stats::DecodeStats;
@@ -70,6 +70,12 @@ impl<'a> ZstdReader<'a> {
     ) -> Result<Self, Fault> {
         let reset = context.context().map_err(fault)?.reset(ResetDirective::SessionOnly);
         reset.map_err(|code| fault(zstd_safe::get_error_name(code)))?;
+        // Of a frame that says how much it holds, too much is seen without decoding it.
+        if let Ok(Some(size)) = zstd_safe::get_frame_content_size(payload)
+            && size > want
+        {
+            return Err(fault(format!("a frame of {size} bytes, wanted {want}")));
+        }
         Ok(Self { context, payload: InBuffer::around(payload), at: 0, want, last: 0, open: true, out })
     }
 
@@ -100,7 +106,12 @@ impl<'a> ZstdReader<'a> {
         Ok(())
     }
 
-    /// Decodes what is left, for the size of the whole must be right whichever windows were asked for.
+    /// Bytes of the payload and decoded ones so far.
+    pub(super) fn passed(&self) -> (u64, u64) {
+        (self.payload.pos as u64, self.at)
+    }
+
+    /// Decodes what is left, of which nothing was asked for but that the size of the whole is right.
     pub(super) fn finish(mut self, stats: &mut DecodeStats) -> Result<(), Fault> {
         stats.timed(|_| {
             self.skip_to(self.want)?;

@@ -179,16 +179,27 @@ fn a_large_zstd_object_is_decoded_piecewise() {
     let (all, _) = sample.ranges(&[(0, LEN)], 1.0).unwrap();
     assert!(floats(&all).iter().zip(0..).all(|(value, i)| *value == i as f32));
 
-    // Errors at the far end aren't missed by those who read the near one.
+    // What lies behind the last element isn't decoded.
+    let (near, stats) = sample.ranges(&[(5, 1), (99_000, 1000)], 1.0).unwrap();
+    assert!(floats(&near)[1..].iter().zip(99_000..).all(|(value, i)| *value == i as f32));
+    assert!(stats.bytes_decoded == 400_000 && stats.bytes_read < frames.len() as u64 / 8, "{stats:?}");
+
+    // Whoever reads the last one looks at all there is.
     let cut = frames[..frames.len() - 4].to_vec();
     let tail = [&frames[..], b"tail of no frame"].concat();
     for (shape, region) in
         [([1000, 2999], &frames), ([1000, 3001], &frames), ([1000, 3000], &cut), ([1000, 3000], &tail)]
     {
         let sample = made(DType::Float32, &shape, stages, &[], region.clone()).unwrap();
-        let error = sample.ranges(&[(0, 5)], 1.0).unwrap_err().to_string();
+        let last = shape[0] * shape[1] - 1;
+        let error = sample.ranges(&[(0, 5), (last, 1)], 1.0).unwrap_err().to_string();
         assert!(error.starts_with("made, message 0, object 0: zstd: "), "{error}");
     }
+    // A frame that says what it holds can't hold more than that.
+    let one = zstd::bulk::compress(&bytes, 1).unwrap();
+    let sample = made(DType::Float32, &[1000, 2999], stages, &[], one).unwrap();
+    let error = sample.ranges(&[(0, 5)], 1.0).unwrap_err().to_string();
+    assert!(error.contains("zstd: a frame of 12000000 bytes, wanted 11996000"), "{error}");
 }
 
 /// Windows of packed elements that begin inside a byte, on a stream that can't go back.
@@ -210,9 +221,11 @@ fn a_large_packed_zstd_object_is_decoded_piecewise() {
     let payload = zstd::encode_all(&packed[..], 1).unwrap();
     let sample = made(DType::Float64, &[LEN], ["simple_packing", "none", "zstd"], &params, payload).unwrap();
     let ranges = [(1, 2), (3, 1), (5, 10_001), (10_007, 8), (6_999_998, 2)];
-    let (values, _) = sample.ranges(&ranges, 1.0).unwrap();
-    let want = ranges.iter().flat_map(|&(start, count)| start..start + count);
-    assert!(values == Values::Float64(want.map(|i| 0.5 + (i % 4096) as f64).collect()));
+    for ranges in [&ranges[..], &ranges[..4]] {
+        let (values, _) = sample.ranges(ranges, 1.0).unwrap();
+        let want = ranges.iter().flat_map(|&(start, count)| start..start + count);
+        assert!(values == Values::Float64(want.map(|i| 0.5 + (i % 4096) as f64).collect()));
+    }
 }
 
 /// A constant field needs no payload at all, and is no bomb.

@@ -293,7 +293,9 @@ fn stream_codecs_decode_once_for_all_ranges() {
         let some = count(&sample, &[(3, 1), (100, 10), (50, 2)], 1.0);
         assert_eq!((some.full_decodes, some.ranges_decoded), (1, 0), "{file}");
         let width = sample.width() as u64;
-        assert_eq!(some.bytes_decoded, sample.pipeline.len() * width, "{file}");
+        // of zstd no more than up to the last one
+        let end = if file.contains("zstd_l3") { 110 } else { sample.pipeline.len() };
+        assert_eq!(some.bytes_decoded, end * width, "{file}");
     }
 }
 
