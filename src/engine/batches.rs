@@ -72,20 +72,20 @@ impl Batches {
         Ok(())
     }
 
-    /// What is kept of `unit`, or as much of it as is still wanted; `None` if there is nothing.
-    fn find(&mut self, unit: &Unit) -> Result<Option<Found>> {
+    /// What is kept of `unit`, or as much of it as is still wanted; `None` if there is nothing, or `stop` is set.
+    fn find(&mut self, unit: &Unit, stop: &Stop) -> Result<Option<Found>> {
         let selection = self.rows.layout().selection(unit);
         let Some(sieve) = &mut self.sieve else {
             let cells = selection.dims.iter().map(DimSelection::len).product::<u64>();
             let first = if self.remaining < cells { selection.take_first(self.remaining) } else { selection };
-            return Ok(Some(self.rows.find(first, &[], self.remaining)?).filter(|found| found.rows > 0));
+            return Ok(self.rows.find(first, &[], self.remaining, stop)?.filter(|found| found.rows > 0));
         };
         let cells = selection.len() as usize;
         let narrowed = sieve.look()?;
         let left = selection.intersect(&narrowed.selection);
         let found = match self.rows.open_conditions(&left, &narrowed.conditions) {
             None => None,
-            Some(open) => Some(self.rows.find(left, &open, self.remaining)?),
+            Some(open) => self.rows.find(left, &open, self.remaining, stop)?,
         };
         self.metrics.cells_pruned.add(cells - found.as_ref().map_or(0, |found| found.passed));
         Ok(found.filter(|found| found.rows > 0))
@@ -121,7 +121,7 @@ impl Producer for Batches {
                 self.gathered.finish_buffered_batch()?;
                 return Ok(self.gathered.next_completed_batch());
             };
-            let Some(found) = self.find(&self.rows.layout().unit(unit))? else { continue };
+            let Some(found) = self.find(&self.rows.layout().unit(unit), stop)? else { continue };
             self.remaining -= found.rows as u64;
             let whole = found.keep.is_none() && 2 * found.rows >= self.batch_size;
             if whole || self.rows.schema().fields().is_empty() {

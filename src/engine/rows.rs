@@ -13,6 +13,7 @@ use super::layout::Layout;
 use super::metrics::ScanMetrics;
 use super::scan::ColumnSource;
 use super::sieve::Condition;
+use super::stream::Stop;
 use super::verdict::Verdict;
 use super::{ahead, external, types};
 use crate::dataset::GridTable;
@@ -147,7 +148,8 @@ impl Rows {
         told
     }
 
-    /// Reads the cells of `selection` that meet all `conditions`, or the first `most` of them.
+    /// Reads the cells of `selection` that meet all `conditions`, or the first `most` of them; `None` if `stop` is set
+    /// before they are all there.
     ///
     /// # Errors
     /// Those of reading, with file, message and object, and of the conditions.
@@ -156,7 +158,8 @@ impl Rows {
         selection: Selection,
         conditions: &[Arc<Condition>],
         most: u64,
-    ) -> Result<Found> {
+        stop: &Stop,
+    ) -> Result<Option<Found>> {
         let start = Instant::now();
         let cells: u64 = selection.dims.iter().map(DimSelection::len).product();
         let keep = self.masks.kept(&selection);
@@ -167,28 +170,34 @@ impl Rows {
             if sifting.rows == 0 {
                 break;
             }
-            self.sift(&mut sifting, condition)?;
+            if !self.sift(&mut sifting, condition, stop)? {
+                return Ok(None);
+            }
         }
         let passed = sifting.rows;
         sifting.truncate(usize::try_from(most).unwrap_or(usize::MAX))?;
         let mut variables = Vec::new();
         for column in Arc::clone(&self.columns).iter() {
             if let (ColumnSource::Variable(index), true) = (*column, sifting.rows > 0) {
-                variables.push(self.variable(index, &mut sifting)?);
+                let Some(values) = self.variable(index, &mut sifting, stop)? else { return Ok(None) };
+                variables.push(values);
             }
         }
         self.metrics.cells_reduced.add(sifting.rows);
         self.metrics.take(self.reader.stats_mut(), start.elapsed());
         let Sifting { cells, keep, rows, .. } = sifting;
-        Ok(Found { dims: cells.dims, keep, rows, passed, variables })
+        Ok(Some(Found { dims: cells.dims, keep, rows, passed, variables }))
     }
 
-    /// Drops the cells that don't meet `condition`.
-    fn sift(&mut self, sifting: &mut Sifting, condition: &Condition) -> Result<()> {
+    /// Drops the cells that don't meet `condition`; `false` if `stop` is set.
+    fn sift(&mut self, sifting: &mut Sifting, condition: &Condition, stop: &Stop) -> Result<bool> {
         let mut columns = Vec::with_capacity(condition.columns().len());
         for column in condition.columns() {
             columns.push(match *column {
-                ColumnSource::Variable(index) => self.variable(index, sifting)?,
+                ColumnSource::Variable(index) => match self.variable(index, sifting, stop)? {
+                    Some(values) => values,
+                    None => return Ok(false),
+                },
                 ColumnSource::Dim(dim) => {
                     let coord = &self.grid.dims[dim].coord;
                     let keep = sifting.keep.as_ref();
@@ -206,22 +215,22 @@ impl Rows {
             sifting.rows = left;
             sifting.keep = Some(refine(sifting.keep.take(), truth));
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// The values of a variable in the cells that are left.
-    fn variable(&mut self, index: usize, sifting: &mut Sifting) -> Result<ArrayRef> {
+    /// The values of a variable in the cells that are left; `None` if `stop` is set before they are all there.
+    fn variable(&mut self, index: usize, sifting: &mut Sifting, stop: &Stop) -> Result<Option<ArrayRef>> {
         if let Some(values) = &sifting.read[index] {
-            return Ok(Arc::clone(values));
+            return Ok(Some(Arc::clone(values)));
         }
         let variable = &self.grid.variables[index];
-        let (keep, never) = (sifting.keep.as_ref(), || false);
-        let cells = self.reader.share_slab(variable, &sifting.cells, keep, self.threads, &never);
-        let Some(cells) = cells.map_err(external)? else { return internal_err!("a unit was stopped") };
+        let (keep, stop) = (sifting.keep.as_ref(), || stop.is_set());
+        let cells = self.reader.share_slab(variable, &sifting.cells, keep, self.threads, &stop);
+        let Some(cells) = cells.map_err(external)? else { return Ok(None) };
         let valid = cells.valid.map(BooleanBuffer::from);
         let values = types::column(cells.values, valid, self.reader.options().nan_as_missing)?;
         sifting.read[index] = Some(Arc::clone(&values));
-        Ok(values)
+        Ok(Some(values))
     }
 
     /// Rows `range` of what was found; all of them if they are scattered.

@@ -126,12 +126,21 @@ fn the_first_broken_chunk_is_named() {
 #[test]
 fn a_slab_that_nobody_wants_is_given_up() {
     let variable = variable(|_| Chunked::Sound);
-    let asked = AtomicUsize::new(0);
-    let stop = || asked.fetch_add(1, Relaxed) >= 6;
-    let mut reader = Reader::new(ReadOptions::default());
-    let read = reader.share_slab(&variable, &Selection::all(&SHAPE), None, THREADS, &stop).unwrap();
-    assert_eq!(read, None);
-    assert!(reader.stats_mut().chunks_decoded <= 6, "of 20 chunks");
+    let rows = Selection::product(vec![
+        DimSelection::all(SHAPE[0]),
+        DimSelection::all(SHAPE[1]),
+        DimSelection::Range(3..9),
+        DimSelection::Range(0..9),
+    ]);
+    for (selection, threads) in [(Selection::all(&SHAPE), 3), (Selection::all(&SHAPE), 1), (rows, 1)] {
+        let asked = AtomicUsize::new(0);
+        let stop = || asked.fetch_add(1, Relaxed) >= 6;
+        let mut reader = Reader::new(ReadOptions::default());
+        let threads = NonZero::new(threads).unwrap();
+        let read = reader.share_slab(&variable, &selection, None, threads, &stop).unwrap();
+        assert_eq!(read, None);
+        assert!(reader.stats_mut().chunks_decoded <= 6, "of 20 chunks");
+    }
 }
 
 #[test]

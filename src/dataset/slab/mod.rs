@@ -25,7 +25,7 @@ mod threads;
 pub use lend::{Lent, lend, lends};
 
 use super::Variable;
-use super::read::{ReadOptions, ReadStats, Reader};
+use super::read::{ReadOptions, ReadStats, Reader, bad_chunk};
 use crate::Result;
 use crate::codec::{Complex, Values};
 use crate::tensor::{DimSelection, Selection};
@@ -92,7 +92,8 @@ impl Reader {
         selection: &Selection,
         keep: Option<&BooleanBuffer>,
     ) -> Result<Cells> {
-        Plan::new(variable, selection, keep).read(self)
+        let cells = Plan::new(variable, selection, keep).read(self, &|| false)?;
+        cells.ok_or_else(|| bad_chunk(variable, "a slab was given up that nobody stopped"))
     }
 
     /// As [`Reader::read_slab`], on up to `threads` threads, this one among them, if there is enough to decode for so
@@ -113,7 +114,7 @@ impl Reader {
         }
         let plan = Plan::new(variable, selection, keep);
         match plan.worth(threads) {
-            1 => plan.read(self).map(Some),
+            1 => plan.read(self, stop),
             threads => threads::read(&plan, self, threads, stop),
         }
     }

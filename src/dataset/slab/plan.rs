@@ -156,32 +156,38 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
-    /// Reads one part after the other.
+    /// Reads one part after the other; `None` if `stop` says so.
     ///
     /// # Errors
     /// As [`Reader::visit_part`].
-    pub(super) fn read(&self, reader: &mut Reader) -> Result<Cells> {
+    pub(super) fn read(&self, reader: &mut Reader, stop: &dyn Fn() -> bool) -> Result<Option<Cells>> {
         self.announce(reader);
         let mut holes = Vec::new();
         if let Wanted::Parts(wanted) = &self.wanted
             && self.parts.iter().all(|part| Place::new(part, self.dims, &self.shape).is_run())
         {
-            return self.append(reader, wanted);
+            return self.append(reader, wanted, stop);
         }
         let mut values = self.room();
         let mut piece = reader.buffer(self.variable);
         for number in 0..self.parts.len() {
+            if stop() {
+                return Ok(None);
+            }
             let placed = self.read_part(number, reader, &mut piece)?;
             self.place(&placed, &piece, &mut values, &mut holes)?;
         }
-        Ok(Cells { values, valid: without(self.cells(), &holes) })
+        Ok(Some(Cells { values, valid: without(self.cells(), &holes) }))
     }
 
     /// Decodes one part after the other straight to where it belongs: behind the one before.
-    fn append(&self, reader: &mut Reader, wanted: &[bool]) -> Result<Cells> {
+    fn append(&self, reader: &mut Reader, wanted: &[bool], stop: &dyn Fn() -> bool) -> Result<Option<Cells>> {
         let mut values = empty(self.variable, self.cells() as u64);
         let mut holes = Vec::new();
         for (part, &wanted) in self.parts.iter().zip(wanted) {
+            if stop() {
+                return Ok(None);
+            }
             let from = values.len();
             if !wanted || !reader.append_part(self.variable, part, &mut values)? {
                 let end = from + part.len() as usize;
@@ -189,7 +195,7 @@ impl<'a> Plan<'a> {
                 holes.push(from..end);
             }
         }
-        Ok(Cells { values, valid: without(self.cells(), &holes) })
+        Ok(Some(Cells { values, valid: without(self.cells(), &holes) }))
     }
 
     fn move_cells(&self, from: &Values, to: &mut Values, moves: &[Move]) -> Result<()> {
