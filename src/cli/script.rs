@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::output::Printer;
 use crate::engine::analyze::plan_statement;
 use crate::engine::statements::parse;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
@@ -12,6 +13,7 @@ use datafusion::sql::parser::Statement;
 use datafusion_cli::functions::{Function, display_all_functions};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Scripts that include scripts end here.
@@ -133,13 +135,21 @@ fn pieces(script: &str) -> Vec<Piece<'_>> {
 
 async fn execute(session: &SessionContext, statement: Statement, printer: &Printer) -> Result<(), CliError> {
     let started = Instant::now();
-    let plan = plan_statement(&session.state(), statement).await?;
+    // Copied once: that takes a good part of what a small statement takes.
+    let state = session.state();
+    let plan = plan_statement(&state, statement).await?;
     let whole =
         matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_));
-    let frame = session.execute_logical_plan(plan).await?;
-    let task = session.task_ctx();
+    let (plan, task) = match plan {
+        // What changes the session counts for its own result, too.
+        LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => {
+            let frame = session.execute_logical_plan(plan).await?;
+            (frame.create_physical_plan().await?, session.task_ctx())
+        }
+        plan => (state.create_physical_plan(&plan).await?, Arc::new(TaskContext::from(&state))),
+    };
     let formats = task.session_config().options().format.clone();
-    let results = execute_stream(frame.create_physical_plan().await?, task)?;
+    let results = execute_stream(plan, task)?;
     printer.print(results, &formats, whole, started).await
 }
 

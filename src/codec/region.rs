@@ -250,7 +250,10 @@ impl Windows for Stored<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::Memory;
+    use crate::Error;
+    use crate::source::{Memory, Stamp};
+    use std::io;
+    use std::sync::Arc;
 
     #[test]
     fn only_what_was_asked_for_is_there() {
@@ -268,6 +271,60 @@ mod tests {
         }
         let all = region.fetch(Parts::default, |_| None, &mut stats).unwrap();
         assert_eq!(all.get(0..80).unwrap().len(), 80);
+    }
+
+    /// A file that copies what is far enough in, and can't be read at its end.
+    #[derive(Debug)]
+    struct Copying(Memory);
+
+    impl Source for Copying {
+        fn name(&self) -> &Arc<str> {
+            self.0.name()
+        }
+        fn len(&self) -> u64 {
+            self.0.len()
+        }
+        fn stamp(&self) -> &Stamp {
+            self.0.stamp()
+        }
+        fn read(&self, range: Range<u64>) -> Result<Bytes> {
+            self.0.read(range)
+        }
+        fn copy(&self, at: u64, out: &mut [u8]) -> Result<bool> {
+            if at + out.len() as u64 > 5 * COPIED {
+                return Err(Error::io(self.0.name().clone(), io::ErrorKind::UnexpectedEof.into()));
+            }
+            out.copy_from_slice(&self.0.read(at..at + out.len() as u64)?);
+            Ok(at >= 2 * COPIED)
+        }
+    }
+
+    #[test]
+    fn stored_bytes_are_copied_where_that_is_offered() {
+        let bytes: Vec<u8> = (0..6 * COPIED).map(|i| (i % 251) as u8).collect();
+        let file = Copying(Memory::new("x", bytes.clone()));
+        let (mut lent, mut out, mut stats) = (Bytes::new(), AlignedBuf::default(), DecodeStats::default());
+        let region = Region::of(&file, 10..6 * COPIED, &mut lent).unwrap();
+        let held = region.fetch(Parts::default, |_| None, &mut stats).unwrap();
+        let mut stored = Stored { region, held: &held, out: &mut out };
+        for (span, copied) in [
+            (0..COPIED, false),
+            (2 * COPIED..3 * COPIED - 1, false),
+            (2 * COPIED..3 * COPIED, true),
+            (3 * COPIED..5 * COPIED - 10, true),
+        ] {
+            let before = stats.bytes_copied;
+            let want = &bytes[span.start as usize + 10..span.end as usize + 10];
+            match stored.window(span.clone(), &mut stats).unwrap() {
+                Window::Owned(bytes) => assert!(copied && *bytes == *want, "{span:?}"),
+                Window::Lent(bytes) => assert!(!copied && *bytes == *want, "{span:?}"),
+                Window::Samples(_) => panic!("bytes are no samples"),
+            }
+            assert_eq!(stats.bytes_copied - before, if copied { span.end - span.start } else { 0 });
+        }
+        let fault = stored.window(4 * COPIED..5 * COPIED, &mut stats).unwrap_err();
+        assert!(matches!(fault.read.as_deref(), Some(Error::Io { .. })), "{fault:?}");
+        assert!(stored.window(5 * COPIED..6 * COPIED, &mut stats).is_err_and(|fault| fault.read.is_none()));
     }
 
     #[test]

@@ -42,7 +42,7 @@ const AHEAD: usize = 3;
 
 /// Bytes of a unit of a short slab whose cells lie in the file as they are: little enough for the first of a message to be
 /// on their way while the others are read.
-const PIECE_BYTES: u64 = 1024 << 10;
+const PIECE_BYTES: u64 = 512 << 10;
 
 /// Messages of a short slab. In a longer one units are read while messages before them are sent.
 const SHORT: u64 = 4;
@@ -157,7 +157,7 @@ impl Sending {
         let cells: u64 = slab.shape().iter().product();
         // a hash that is checked is that of a chunk that was read as a whole
         let piecewise = slab.missing == SlabMissing::Nan
-            && cells <= SHORT * most * 1000000
+            && cells <= SHORT * most
             && options.verify != Verify::FullDecodes
             && variable.is_flat()
             && !slab::lends(variable, &slab.dims);
