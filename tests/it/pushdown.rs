@@ -88,6 +88,17 @@ pub(crate) async fn reduce(ctx: &SessionContext, sql: &str) -> (Vec<RecordBatch>
     (batches, move |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize()))
 }
 
+/// What is said of a variable in its field's metadata is lost on the way through a logical `NOT`.
+#[tokio::test]
+async fn keys_made_of_flags() {
+    let ctx = session(PLAIN);
+    let sql = "SELECT NOT mask AS m, level > 200 AS l, count(DISTINCT time) AS n FROM era \
+               GROUP BY NOT mask, level > 200 ORDER BY l";
+    let got = text(&ctx, sql).await;
+    let rows: Vec<&str> = got.lines().filter(|line| line.contains("false")).collect();
+    assert_eq!(rows, [format!("| false | false | {TIMES} |"), format!("| false | true  | {TIMES} |"),]);
+}
+
 #[tokio::test]
 async fn accepted_shapes() {
     let ctx = session(PLAIN);

@@ -2,10 +2,12 @@
 //!
 //! Where rows come in order by a key, DataFusion takes the groups to be in order by it, too, also those of sets that
 //! leave the key out, where it is NULL; and within a group the key to be always the same, so that rows in any order by
-//! it will do for `last_value(x ORDER BY key)`. Neither is so. Scans below such aggregates declare no order
-//! ([`GridAggregateRule`](crate::engine::aggregate::GridAggregateRule)); here it is one that a sort has made, for an
-//! aggregate that can't do without, such as `nth_value`.
+//! it will do for `last_value(x ORDER BY key)`. Neither is so. Nor is a key the same in all groups where a predicate
+//! (`WHERE c = 0 GROUP BY ROLLUP (a, b, c)`) makes it the same in all rows: a final stage that takes it for in order yields
+//! groups before they are complete, and again. Scans below such aggregates declare no order
+//! ([`GridAggregateRule`](crate::engine::aggregate::GridAggregateRule)); here it is what filters, joins and sorts say.
 
+use super::unassuming::UnassumingExec;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::config::ConfigOptions;
@@ -13,7 +15,6 @@ use datafusion::logical_expr::utils::AggregateOrderSensitivity;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateInputMode};
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ fn of_rows_in_sets(aggregate: &AggregateExec) -> bool {
     aggregate.group_expr().has_grouping_set() && aggregate.mode().input_mode() == AggregateInputMode::Raw
 }
 
-/// The same aggregate, which compares; below a node that declares no order (and does nothing else to one partition).
+/// The same aggregate, which compares; below a node that says nothing of the order of groups, nor of constants.
 fn unassuming(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>> {
     let comparing = |expr: &Arc<AggregateFunctionExpr>| {
         let assumes = expr.order_sensitivity() == AggregateOrderSensitivity::Beneficial;
@@ -57,7 +58,7 @@ fn unassuming(aggregate: &AggregateExec) -> Result<Arc<dyn ExecutionPlan>> {
     };
     let exprs = aggregate.aggr_expr().iter().map(comparing).collect::<Result<Vec<_>>>()?;
     let unassuming: Arc<dyn ExecutionPlan> = Arc::new(aggregate.with_new_aggr_exprs(exprs));
-    let ordered = unassuming.output_ordering().is_some();
-    let alone = unassuming.output_partitioning().partition_count() == 1;
-    Ok(if ordered && alone { Arc::new(CoalescePartitionsExec::new(unassuming)) } else { unassuming })
+    let said = unassuming.equivalence_properties();
+    let assumes = !said.constants().is_empty() || !said.oeq_class().is_empty();
+    Ok(if assumes { Arc::new(UnassumingExec::new(unassuming)) } else { unassuming })
 }

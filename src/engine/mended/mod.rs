@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! LimitAggregation        whole_groups   aggregates of floats keep all groups below a limit
-//! OptimizeAggregateOrder  grouping_sets  orders that hold in some of the sets only are forgotten
+//! OptimizeAggregateOrder  grouping_sets  orders and constants that hold in some of the sets only are forgotten
 //!                         lost_orders    what a join no longer knows to be in order is sorted
 //! ```
 
 mod grouping_sets;
 mod lost_orders;
+mod unassuming;
 mod whole_groups;
 
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
