@@ -177,7 +177,7 @@ fn rank(grammar: &mut Grammar<'_>, filter: &str) -> Output {
         _ => {
             let x = wide(&x);
             let p = *grammar.rng.pick(&["0.1", "0.5", "0.9"]);
-            let scale = format!("2.5e11 * (max({x}){filter} - min({x}){filter} + 1e-6)");
+            let scale = format!("1e11 * (max({x}){filter} - min({x}){filter} + 1e-6)");
             let sql = format!("approx_percentile_cont({p}) WITHIN GROUP (ORDER BY {x}){filter}");
             Output::checked(sql, Check::Loose(scale))
         }
