@@ -57,11 +57,11 @@ impl<'a> Region<'a> {
         }
     }
 
-    /// Copies the bytes from `at` on to `out`, as [`Source::copy`].
-    fn copy(self, at: u64, out: &mut [u8]) -> Result<bool> {
+    /// The file that lent its bytes, and where in it they start.
+    fn lender(self) -> Option<(&'a dyn Source, u64)> {
         match self.0 {
-            Place::Lent { source, start, .. } => source.copy(start + at, out),
-            Place::Bytes(_) | Place::File { .. } => Ok(false),
+            Place::Lent { source, start, .. } => Some((source, start)),
+            Place::Bytes(_) | Place::File { .. } => None,
         }
     }
 
@@ -232,11 +232,12 @@ pub(super) struct Stored<'a> {
 impl Windows for Stored<'_> {
     fn window(&mut self, span: Range<u64>, stats: &mut DecodeStats) -> Result<Window<'_>, Fault> {
         let lent = self.held.get(span.clone())?;
-        if span.end - span.start < COPIED || !matches!(self.region.0, Place::Lent { .. }) {
+        let large = span.end - span.start >= COPIED;
+        let Some((source, start)) = self.region.lender().filter(|_| large) else {
             return Ok(Window::Lent(lent));
-        }
+        };
         let out = self.out.take(lent.len())?;
-        match self.region.copy(span.start, out) {
+        match source.copy(start + span.start, out) {
             Ok(true) => {
                 stats.bytes_copied += span.end - span.start;
                 Ok(Window::Owned(out))
